@@ -1,0 +1,1 @@
+"""anygen: any-to-any generation."""
