@@ -1,0 +1,121 @@
+"""What every decoder promises, and how its conditioning is described as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import BadArgument
+from ..modality import Modality
+
+Entry = Literal["encoder_hidden_states", "class_labels"]
+"""The UNet argument that takes the conditioning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditioningSpec:
+    """Which conditioning a decoder takes; a newer decoder is a new spec, not a new code path."""
+
+    tokens: int
+    """Length L of the conditioning sequence; 1 where the UNet takes a single vector."""
+    width: int
+    """Width D of each token."""
+    normalised: bool = False
+    """Whether each token has unit L2 norm (CLAP embeddings do, CLIP hidden states do not)."""
+    entry: Entry = "encoder_hidden_states"
+    """Where it enters the UNet: cross-attention tokens, or one vector beside the timestep embedding."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            BadArgument: A size is not positive, the entry is unknown, or a class label has more than one token.
+        """
+        if self.tokens < 1 or self.width < 1:
+            raise BadArgument(f"conditioning size: found {self.tokens} x {self.width}, expected positive numbers; fix the spec")
+        if self.entry not in ("encoder_hidden_states", "class_labels"):
+            raise BadArgument(
+                f"conditioning entry: found {self.entry!r}, expected 'encoder_hidden_states' or 'class_labels'; fix the spec"
+            )
+        if self.entry == "class_labels" and self.tokens != 1:
+            raise BadArgument(f"conditioning tokens: found {self.tokens}, expected 1 for class_labels; fix the spec")
+
+    def fit(self, prompt_embeds: Tensor, like: Tensor | None = None) -> Tensor:
+        """Check embeddings against this spec and give them as (B, tokens, width), unit norm where the spec says so.
+
+        Args:
+            prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
+            like: Tensor whose device and type the result takes; None keeps its own.
+
+        Returns:
+            (B, tokens, width), differentiable. Normalising what already has unit norm changes nothing.
+
+        Raises:
+            BadArgument: The shape does not match.
+        """
+        embeds = prompt_embeds.unsqueeze(1) if prompt_embeds.ndim == 2 and self.tokens == 1 else prompt_embeds
+        if embeds.ndim != 3 or embeds.shape[1:] != (self.tokens, self.width):
+            raise BadArgument(
+                f"prompt_embeds: found shape {tuple(prompt_embeds.shape)}, expected (batch, {self.tokens}, {self.width}); "
+                "use the output projection that was built for this decoder"
+            )
+        if like is not None:
+            embeds = embeds.to(device=like.device, dtype=like.dtype)
+        return F.normalize(embeds, dim=-1) if self.normalised else embeds
+
+    def to_dict(self) -> dict[str, Any]:
+        """The four fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEvent:
+    """One denoising step has ended."""
+
+    step: int
+    """Steps done so far, 1 .. total."""
+    total: int
+    """Steps in all: scheduler calls, which PNDM makes one more of than the steps asked for."""
+    preview: Callable[[], list[np.ndarray]]
+    """Cheap look at the latents as they are now, computed when called and only valid until the callback returns: one uint8
+    array a sample, (h, w, 3) for image and audio (the spectrogram), (t, h, w, 3) for video."""
+
+
+OnStep = Callable[[StepEvent], None]
+"""Progress callback; what it raises ends the run and reaches the caller unchanged."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """From conditioning to media. Image, audio and video decoders all look like this."""
+
+    modality: Modality
+    """What comes out."""
+    spec: ConditioningSpec
+    """What goes in."""
+
+    def __call__(
+        self,
+        prompt_embeds: Tensor,
+        *,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        **sizes: Any,
+    ) -> list[Any]:
+        """Generate one medium for each row of `prompt_embeds` (B, tokens, width), seeded by `seeds` (B of them)."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """(B, tokens, width) embeddings of the frozen text encoder: the targets of decoder alignment."""
+        ...
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write the decoder in diffusers' folder layout."""
+        ...
