@@ -1,7 +1,7 @@
 """Captions: one canonical wording for every set of attributes, and a wide grammar of paraphrases.
 
-`caption(attributes)` is what the model answers with and what decoders are conditioned on; `caption(attributes, rng)`
-is what training hears.
+`caption(attributes)` is what the model answers with and what decoders are conditioned on;
+`caption(attributes, rng)` is what training hears.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def caption(attributes: Attributes, rng: np.random.Generator | None = None) -> s
 
     Args:
         attributes: Any non-empty subset of the five attributes; what is absent stays unnamed.
-        rng: None for the canonical wording ("a small red star moving left on a black background"); else the source
-            of a paraphrase, sometimes capitalised or with a full stop.
+        rng: None for the canonical wording ("a small red star moving left on a black background"); else the
+            source of a paraphrase, sometimes capitalised or with a full stop.
 
     Raises:
         BadArgument: no attributes, an unknown name or an unknown value.
@@ -136,14 +136,14 @@ def _tails(attributes: Attributes, rng: np.random.Generator) -> list[str]:
 
 
 def _plain(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "a tiny scarlet star drifting left on a dark blue background"."""
+    """Say it like "a tiny scarlet star drifting left on a dark blue background"."""
     head = _article(" ".join([*_adjectives(attributes, rng), _noun(attributes, rng)]), rng)
     joint = ", " if rng.random() < 0.12 else " "
     return joint.join([head, *_tails(attributes, rng)])
 
 
 def _moving_adjective(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "a rising red star on black"."""
+    """Say it like "a rising red star on black"."""
     if "motion" not in attributes:
         return _plain(attributes, rng)
     mover = lex.pick_word(rng, lex.MOTION_ADJECTIVES[attributes.pop("motion")])
@@ -154,7 +154,7 @@ def _moving_adjective(attributes: dict[str, str], rng: np.random.Generator) -> s
 
 
 def _apposition(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "a star, red and tiny, moving left on brown"."""
+    """Say it like "a star, red and tiny, moving left on brown"."""
     head = _article(_noun(attributes, rng), rng)
     qualities = _adjectives(attributes, rng)[:: 1 if rng.random() < 0.5 else -1]
     tails = _tails(attributes, rng)
@@ -169,7 +169,7 @@ def _apposition(attributes: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _tags(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "star, red, small, black background, moving left"."""
+    """Say it like "star, red, small, black background, moving left"."""
     tags = [_noun(attributes, rng)] if "shape" in attributes else []
     if "color" in attributes:
         tags.append(lex.pick_word(rng, lex.COLOR_WORDS[attributes["color"]]))
@@ -185,7 +185,7 @@ def _tags(attributes: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _place_first(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "on a gray background, a small star going up"."""
+    """Say it like "on a gray background, a small star going up"."""
     if "background" not in attributes:
         return _plain(attributes, rng)
     word = lex.pick_word(rng, lex.BACKGROUND_WORDS[attributes.pop("background")])
@@ -196,7 +196,7 @@ def _place_first(attributes: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _colored(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "a star in red", "a star colored red", "a red-colored star", "a star of small size"."""
+    """Say it like "a star in red", "a star colored red", "a red-colored star", "a star of small size"."""
     if "color" not in attributes:
         return _sized(attributes, rng)
     color = lex.pick_word(rng, lex.COLOR_WORDS[attributes.pop("color")], 0.6)
@@ -210,7 +210,7 @@ def _colored(attributes: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _sized(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "a star of small size"."""
+    """Say it like "a star of small size"."""
     if "size" not in attributes:
         return _plain(attributes, rng)
     size = attributes.pop("size")
@@ -220,7 +220,7 @@ def _sized(attributes: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _something(attributes: dict[str, str], rng: np.random.Generator) -> str:
-    """ "something small and red moving left", when the shape is not named."""
+    """Say it like "something small and red moving left", when the shape is not named."""
     if "shape" in attributes:
         return _plain(attributes, rng)
     words = _adjectives(attributes, rng)

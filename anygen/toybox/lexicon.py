@@ -1,7 +1,7 @@
 """The words of toybox: which words name which attribute value, shared by the captions and by the text oracle.
 
-Every synonym names one value in its role. A background word ("dark blue") is only used with the background role
-("on a dark blue background"), so it cannot be taken for the object's color.
+Every synonym names one value in its role. A background word ("dark blue") is only used with the background
+role ("on a dark blue background"), so it cannot be taken for the object's color.
 """
 
 from __future__ import annotations
