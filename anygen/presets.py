@@ -1,0 +1,111 @@
+"""Named configurations: the bundled model and the full-size stack."""
+
+from __future__ import annotations
+
+from .config import (
+    AnyGenConfig,
+    DecoderConfig,
+    EncoderConfig,
+    GenerationConfig,
+    InputProjectionConfig,
+    LanguageModelConfig,
+    OutputProjectionConfig,
+    Part,
+    Reference,
+)
+from .modality import Modality
+
+_OURS = {"licence": "Apache-2.0", "source": "trained on the toybox by `make bundle`"}
+
+
+def toybox_tiny() -> AnyGenConfig:
+    """The bundled model: every part small enough for two CPU cores, trained on the toybox.
+
+    Returns:
+        Its configuration.
+    """
+    layers = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+    shapes = {Modality.IMAGE: (16, 64), Modality.AUDIO: (1, 64), Modality.VIDEO: (16, 64)}
+    guidance = {Modality.IMAGE: 3.0, Modality.AUDIO: 2.0, Modality.VIDEO: 3.0}
+    return AnyGenConfig(
+        name="toybox-tiny",
+        description="Any-to-any generation in the toybox world, small enough for two CPU cores",
+        encoder=EncoderConfig(embed_dim=256, **_OURS),
+        input_projection=InputProjectionConfig(num_tokens=4, **_OURS),
+        llm=LanguageModelConfig(hidden_dim=256, context_length=1024, **_OURS),
+        adapter=Part(**_OURS),
+        output_projections={
+            m: OutputProjectionConfig(
+                num_queries=shape[0], cond_dim=shape[1], inner_dim=128, ffn_dim=512, **layers, **_OURS
+            )
+            for m, shape in shapes.items()
+        },
+        decoders={
+            m: DecoderConfig(num_inference_steps=20, guidance_scale=scale, **_OURS)
+            for m, scale in guidance.items()
+        },
+        signal_tokens={Modality.IMAGE: 4, Modality.AUDIO: 4, Modality.VIDEO: 8},
+        generation=GenerationConfig(max_new_tokens=128),
+    )
+
+
+def nextgpt_7b() -> AnyGenConfig:
+    """The full-size stack of NExT-GPT (arXiv 2309.05519): frozen public parts, trained projections.
+
+    Returns:
+        Its configuration; the frozen parts are references to the hub, the trained ones come from a run of the
+        stages. The composed system is for non-commercial use.
+    """
+    shapes = {Modality.IMAGE: (77, 768), Modality.AUDIO: (1, 512), Modality.VIDEO: (77, 1024)}
+    trained = {"licence": "Apache-2.0", "source": "trained by the stages of anygen"}
+    decoders = {
+        Modality.IMAGE: DecoderConfig(
+            num_inference_steps=25,
+            guidance_scale=7.5,
+            licence="CreativeML-OpenRAIL-M",
+            source="Stable Diffusion v1.5",
+            reference=Reference(repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5"),
+        ),
+        Modality.AUDIO: DecoderConfig(
+            num_inference_steps=25,
+            guidance_scale=2.5,
+            licence="CC-BY-NC-SA-4.0",
+            source="AudioLDM-L-full",
+            reference=Reference(repo_id="cvssp/audioldm-l-full"),
+        ),
+        Modality.VIDEO: DecoderConfig(
+            num_inference_steps=25,
+            guidance_scale=7.5,
+            licence="CC-BY-NC-4.0",
+            source="Zeroscope v2 576w",
+            reference=Reference(repo_id="cerspense/zeroscope_v2_576w"),
+        ),
+    }
+    return AnyGenConfig(
+        name="nextgpt-7b",
+        description="NExT-GPT at full size: ImageBind-Huge, Vicuna-7B, Stable Diffusion, AudioLDM, Zeroscope",
+        encoder=EncoderConfig(
+            embed_dim=1024,
+            licence="CC-BY-NC-SA-4.0",
+            source="ImageBind-Huge (its README says CC-BY-NC-4.0, its LICENSE file the stricter one)",
+        ),
+        input_projection=InputProjectionConfig(num_tokens=1, **trained),
+        llm=LanguageModelConfig(
+            hidden_dim=4096,
+            context_length=4096,
+            licence="Llama 2 Community License",
+            source="Vicuna-7B v1.5",
+            reference=Reference(repo_id="lmsys/vicuna-7b-v1.5"),
+        ),
+        adapter=Part(**trained),
+        output_projections={
+            m: OutputProjectionConfig(num_queries=shape[0], cond_dim=shape[1], **trained)
+            for m, shape in shapes.items()
+        },
+        decoders=decoders,
+        signal_tokens={Modality.IMAGE: 4, Modality.AUDIO: 8, Modality.VIDEO: 24},
+    )
+
+
+PRESETS = {"toybox-tiny": toybox_tiny, "nextgpt-7b": nextgpt_7b}
+"""Builder of every named configuration."""
