@@ -53,7 +53,9 @@ EDGE_SECONDS = 0.004
 Samples = NDArray[np.float64]
 
 
-def play_sound(scene: Scene, *, rng: np.random.Generator, seconds: float = 2.0, sample_rate: int = 16000) -> Audio:
+def play_sound(
+    scene: Scene, *, rng: np.random.Generator, seconds: float = 2.0, sample_rate: int = 16000
+) -> Audio:
     """Synthesise the sound of a scene.
 
     Args:
@@ -63,13 +65,13 @@ def play_sound(scene: Scene, *, rng: np.random.Generator, seconds: float = 2.0, 
         sample_rate: Samples per second.
 
     Returns:
-        Mono audio, float32, peak 0.8.
+        Mono audio, float32 (1, n), peak 0.8.
 
     Raises:
         BadArgument: The length or the rate is too small to carry the sound.
     """
     samples = sound_batch([scene], rng=rng, seconds=seconds, sample_rate=sample_rate)[0]
-    return Audio(samples=samples, sample_rate=sample_rate)
+    return Audio(samples=samples[None], sample_rate=sample_rate)
 
 
 def sound_batch(
