@@ -131,6 +131,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise BadArgument(f"{where}: {unknown_name(str(value), typing.get_args(hint), 'a value here')}")
+        return value
     if isinstance(hint, type) and issubclass(hint, Enum):
         valid = [member.value for member in hint]
         if value not in valid:
@@ -173,6 +177,8 @@ class Part:
     """Where the weights come from: "trained by make bundle", a repository, a paper."""
     reference: Reference | None = None
     """Where to fetch the part, or None when it lies in the model folder."""
+    num_parameters: int = 0
+    """Published number of parameters of a part that does not lie in the folder; 0 when not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,10 +243,10 @@ class OutputProjectionConfig(Part):
     """Width of the feed-forward layers."""
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, int):
-                _positive(f.name, value)
+        for name in ("num_queries", "cond_dim", "inner_dim", "num_encoder_layers", "num_decoder_layers"):
+            _positive(name, getattr(self, name))
+        for name in ("num_heads", "ffn_dim"):
+            _positive(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,7 @@ def nextgpt_7b() -> AnyGenConfig:
             licence="CreativeML-OpenRAIL-M",
             source="Stable Diffusion v1.5",
             reference=Reference(repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5"),
+            num_parameters=1_066_235_307,
         ),
         Modality.AUDIO: DecoderConfig(
             num_inference_steps=25,
@@ -72,6 +73,7 @@ def nextgpt_7b() -> AnyGenConfig:
             licence="CC-BY-NC-SA-4.0",
             source="AudioLDM-L-full",
             reference=Reference(repo_id="cvssp/audioldm-l-full"),
+            num_parameters=975_000_000,
         ),
         Modality.VIDEO: DecoderConfig(
             num_inference_steps=25,
@@ -79,6 +81,7 @@ def nextgpt_7b() -> AnyGenConfig:
             licence="CC-BY-NC-4.0",
             source="Zeroscope v2 576w",
             reference=Reference(repo_id="cerspense/zeroscope_v2_576w"),
+            num_parameters=1_800_000_000,
         ),
     }
     return AnyGenConfig(
@@ -88,6 +91,7 @@ def nextgpt_7b() -> AnyGenConfig:
             embed_dim=1024,
             licence="CC-BY-NC-SA-4.0",
             source="ImageBind-Huge (its README says CC-BY-NC-4.0, its LICENSE file the stricter one)",
+            num_parameters=1_200_781_057,
         ),
         input_projection=InputProjectionConfig(num_tokens=1, **trained),
         llm=LanguageModelConfig(
@@ -96,8 +100,9 @@ def nextgpt_7b() -> AnyGenConfig:
             licence="Llama 2 Community License",
             source="Vicuna-7B v1.5",
             reference=Reference(repo_id="lmsys/vicuna-7b-v1.5"),
+            num_parameters=6_738_415_616,
         ),
-        adapter=Part(**trained),
+        adapter=Part(num_parameters=33_554_432, **trained),
         output_projections={
             m: OutputProjectionConfig(num_queries=shape[0], cond_dim=shape[1], **trained)
             for m, shape in shapes.items()

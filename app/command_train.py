@@ -1,0 +1,45 @@
+"""`anygen train`: one training stage, resumable."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anygen.errors import BadArgument
+
+from .common import Command, clean_stdout, quiet_libraries
+
+STAGES = ("binding", "encoder-alignment", "decoder-alignment", "instruction-tuning")
+"""The stages of the system itself."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments.
+
+    Args:
+        parser: parser of this command.
+    """
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON file of the run")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train until the stage is done.
+
+    Args:
+        arguments: as declared above.
+
+    Raises:
+        BadArgument: when the configuration file does not exist.
+    """
+    if not arguments.config.is_file():
+        raise BadArgument(f"Found no file {arguments.config}, expected the JSON configuration of the run.")
+    quiet_libraries()
+    from anygen.stages.run import main
+
+    with clean_stdout():
+        main(arguments.stage, arguments.config, resume=arguments.resume)
+
+
+TRAIN = Command(name="train", help="run a training stage", add_arguments=add_arguments, run=run)
