@@ -1,7 +1,7 @@
 """Media in memory, and the readers and writers between them and files.
 
-`load_media` reads one item of any modality from a path, the bytes of a file, an array or one of the classes here;
-`save_media` writes one. An image is a `PIL.Image.Image` in mode RGB.
+`load_media` reads one item of any modality from a path, the bytes of a file, an array or one of the classes
+here; `save_media` writes one. An image is a `PIL.Image.Image` in mode RGB.
 """
 
 from __future__ import annotations

@@ -80,7 +80,9 @@ def _check_shape(channels: int, samples: int, sample_rate: int, limits: MediaLim
 def _from_array(array: np.ndarray, rate: float | None, label: str) -> Audio:
     """An `Audio` of an array (n,) or (channels, n). Raises BadMedia."""
     if rate is None or rate != int(rate):
-        raise BadMedia(f"{label}: found sample rate {rate}, expected a whole number of Hz; give sampling_rate")
+        raise BadMedia(
+            f"{label}: found sample rate {rate}, expected a whole number of Hz; give sampling_rate"
+        )
     if array.dtype == np.int16:
         array = array.astype(np.float32) / np.float32(PCM_SCALE)
     elif not np.issubdtype(array.dtype, np.floating):
@@ -108,7 +110,7 @@ def _from_file(source: object, label: str, limits: MediaLimits) -> Audio:
 
 
 def _decode(container: Any, stream: Any, limits: MediaLimits, label: str) -> Iterator[np.ndarray]:
-    """Yield float32 (channels, n) blocks, and stop with LimitExceeded as soon as there are too many samples."""
+    """Yield float32 (channels, n) blocks; LimitExceeded as soon as there are too many samples."""
     layout: tuple[int, int] | None = None
     total = 0
     with decoding(label, "sound"):
@@ -116,12 +118,16 @@ def _decode(container: Any, stream: Any, limits: MediaLimits, label: str) -> Ite
             found = (frame.layout.nb_channels, frame.sample_rate)
             layout = layout or found
             if found != layout:
-                raise BadMedia(f"{label}: the sound changes its channels or rate midway, expected one; convert it")
+                raise BadMedia(
+                    f"{label}: the sound changes its channels or rate midway, expected one; convert it"
+                )
             total += frame.samples
             _check_shape(found[0], total, found[1], limits, label)
             if total > (limits.max_audio_seconds + 0.1) * found[1]:
                 most = limits.max_audio_seconds
-                raise LimitExceeded(f"{label}: found over {most:g} s of sound, the limit is {most:g} s; cut the audio")
+                raise LimitExceeded(
+                    f"{label}: found over {most:g} s of sound, the limit is {most:g} s; cut the audio"
+                )
             yield _to_float(frame, found[0])
 
 
@@ -137,7 +143,7 @@ def _to_float(frame: Any, channels: int) -> np.ndarray:
 
 
 def _tame(samples: np.ndarray, label: str) -> np.ndarray:
-    """Clip the small overshoot that lossy codecs leave, and say so; refuse NaN and absurd peaks with BadMedia."""
+    """Clip the overshoot that lossy codecs leave, and say so. Raises BadMedia for NaN and absurd peaks."""
     peak = float(np.abs(samples).max())
     if not peak <= _MAX_OVERSHOOT:
         found = f"{label}: found NaN, infinity or samples beyond {_MAX_OVERSHOOT:g} times full scale"
@@ -156,7 +162,8 @@ def resample(audio: Audio, sample_rate: int) -> Audio:
         sample_rate: Hz wanted.
 
     Returns:
-        `round(n * sample_rate / audio.sample_rate)` samples (at least 1) for each channel, clipped to [-1, 1].
+        `round(n * sample_rate / audio.sample_rate)` samples (at least 1) for each channel, clipped to [-1,
+        1].
 
     Raises:
         BadArgument: the rate is not a whole number above 0.
@@ -189,14 +196,16 @@ def to_mono(audio: Audio) -> Audio:
     """The mean of all channels as one."""
     if audio.samples.shape[0] == 1:
         return audio
-    return Audio(audio.samples.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32), audio.sample_rate)
+    return Audio(
+        audio.samples.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32), audio.sample_rate
+    )
 
 
 def write_wav(audio: Audio, path: str | os.PathLike[str], tags: Mapping[str, str]) -> None:
     """Write a 16-bit PCM WAV file; tags go as one JSON object into the comment of its INFO list.
 
-    The layout is RIFF (fmt, data, LIST INFO ICMT), as in Microsoft's "Multimedia Programming Interface and Data
-    Specifications 1.0".
+    The layout is RIFF (fmt, data, LIST INFO ICMT), as in Microsoft's "Multimedia Programming Interface and
+    Data Specifications 1.0".
     """
     channels = audio.samples.shape[0]
     pcm = np.clip(np.rint(audio.samples.T * PCM_SCALE), -PCM_SCALE, PCM_SCALE - 1).astype("<i2").tobytes()

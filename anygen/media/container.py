@@ -1,4 +1,4 @@
-"""FFmpeg containers from strangers: opened with allow-lists, measured packet by packet before anything is decoded."""
+"""FFmpeg containers from strangers: opened with allow-lists, and measured before anything is decoded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,49 @@ from anygen.errors import BadMedia, LimitExceeded
 from .limits import MediaLimits
 from .source import decoding, describe_bytes
 
-_DEMUXERS = ("mov", "matroska", "avi", "mpegts", "flv", "ogg", "wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac")
+_DEMUXERS = (
+    "mov",
+    "matroska",
+    "avi",
+    "mpegts",
+    "flv",
+    "ogg",
+    "wav",
+    "w64",
+    "aiff",
+    "au",
+    "caf",
+    "flac",
+    "mp3",
+    "aac",
+)
 _DECODERS = (
-    *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "libvpx", "libvpx-vp9", "mpeg4", "mpeg2video", "mpeg1video"),
+    *(
+        "h264",
+        "hevc",
+        "libdav1d",
+        "av1",
+        "vp8",
+        "vp9",
+        "libvpx",
+        "libvpx-vp9",
+        "mpeg4",
+        "mpeg2video",
+        "mpeg1video",
+    ),
     *("mjpeg", "theora", "prores", "ffv1", "flv"),
     *("aac", "mp3", "mp3float", "flac", "vorbis", "opus", "libopus", "alac", "ac3", "eac3"),
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
-    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav"),
+    *(
+        "pcm_f32le",
+        "pcm_f32be",
+        "pcm_f64le",
+        "pcm_f64be",
+        "pcm_alaw",
+        "pcm_mulaw",
+        "adpcm_ms",
+        "adpcm_ima_wav",
+    ),
 )
 _EXPECTED = {
     "audio": "WAV, FLAC, MP3, OGG, M4A or another common audio file",
@@ -35,8 +71,8 @@ _MAX_PACKETS = 2_000_000
 def open_container(file: BinaryIO, label: str, kind: str, limits: MediaLimits) -> Iterator[Any]:
     """Open an audio or video file with PyAV so that it can reach nothing but its own bytes.
 
-    The content decides the container, among allow-listed ones without playlists; only allow-listed decoders run,
-    and none allocates a frame above the pixel limit, not even while the streams are probed.
+    The content decides the container, among allow-listed ones without playlists; only allow-listed decoders
+    run, and none allocates a frame above the pixel limit, not even while the streams are probed.
 
     Yields:
         The `av.container.InputContainer`.
@@ -69,7 +105,7 @@ def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 def pick_stream(container: Any, label: str, kind: str) -> Any:
-    """The first stream of a kind that is not a cover picture. Raises BadMedia when there is none we decode."""
+    """The first stream of a kind, cover pictures apart. Raises BadMedia when there is none we decode."""
     from av.stream import Disposition
 
     streams = [
@@ -83,7 +119,9 @@ def pick_stream(container: Any, label: str, kind: str) -> Any:
     context = streams[0].codec_context
     if context is None or context.name not in _DECODERS:
         codec = "an unknown codec" if context is None else f"the codec {context.name}"
-        raise BadMedia(f"{label}: found {codec}, expected a common {kind} codec such as H.264 or AAC; convert it")
+        raise BadMedia(
+            f"{label}: found {codec}, expected a common {kind} codec such as H.264 or AAC; convert it"
+        )
     return streams[0]
 
 
@@ -98,7 +136,7 @@ class Timeline:
 
 
 def scan(container: Any, stream: Any, label: str, kind: str, max_seconds: float) -> Timeline:
-    """Walk through all packets without decoding: how long it is, when its frames are, whether it is all there.
+    """Walk through all packets without decoding: how long, when the frames are, whether it is all there.
 
     Args:
         container: From `open_container`; it is at its end afterwards, so open it anew to decode.
@@ -149,7 +187,7 @@ def _stated_seconds(container: Any) -> Fraction | None:
 
 
 def _check_seconds(seconds: Fraction, most: float, label: str, kind: str) -> None:
-    """Raise LimitExceeded when `seconds` is above `most` by more than a container's rounding."""
+    """Raise LimitExceeded when `seconds` is above `most` by more than rounding."""
     if seconds > most + 0.05:
         raise LimitExceeded(f"{label}: found {float(seconds):.1f} s, the limit is {most:g} s; cut the {kind}")
 

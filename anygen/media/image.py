@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow readers that a stranger's file may reach; the content decides among them, not the name."""
 
-_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+_EIGHT_BIT_MODES = frozenset(
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+)
 _WARNINGS_LOCK = threading.Lock()
 
 
@@ -33,8 +35,8 @@ def read_image(source: object, limits: MediaLimits, rate: float | None = None) -
     """Read an image as RGB: upright, 8 bits a channel, transparency over white, metadata dropped.
 
     Args:
-        source: A path, file content as `bytes`, a PIL image, or an array: uint8 or uint16 (h, w), uint8 (h, w, 3)
-            or (h, w, 4), or floats in [0, 1] of these shapes.
+        source: A path, file content as `bytes`, a PIL image, or an array: uint8 or uint16 (h, w), uint8 (h,
+            w, 3) or (h, w, 4), or floats in [0, 1] of these shapes.
         limits: Enforced on the declared size, before any pixel is decoded.
         rate: Must be None; here so that all readers look alike.
 
@@ -94,7 +96,9 @@ def _open_header(file: BinaryIO, label: str, kind: str) -> Image:
         raise LimitExceeded(f"{label}: found far too many pixels for an {kind}; make it smaller") from None
     except Exception:
         expected = ", ".join(FORMATS)
-        raise BadMedia(f"{label}: found {describe_bytes(file)}, expected {expected}; convert the file") from None
+        raise BadMedia(
+            f"{label}: found {describe_bytes(file)}, expected {expected}; convert the file"
+        ) from None
 
 
 def _to_rgb(image: Image, label: str) -> Image:
@@ -129,7 +133,9 @@ def _from_array(array: np.ndarray) -> Image:
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (low >= 0.0 and high <= 1.0):
-            raise BadMedia(f"{found} with values from {low:g} to {high:g}, expected floats in 0 to 1; rescale it")
+            raise BadMedia(
+                f"{found} with values from {low:g} to {high:g}, expected floats in 0 to 1; rescale it"
+            )
         array = np.rint(array.astype(np.float64) * 255.0).astype(np.uint8)
     if array.dtype == np.uint8 or (array.dtype == np.uint16 and array.ndim == 2):
         return Image.fromarray(np.ascontiguousarray(array))

@@ -59,7 +59,9 @@ class MediaLimits:
                 raise BadArgument(f"media limit {field.name} is {value!r}, expected a finite number above 0")
 
 
-def check_size(label: str, width: int, height: int, limits: MediaLimits, *, max_pixels: int | None = None) -> None:
+def check_size(
+    label: str, width: int, height: int, limits: MediaLimits, *, max_pixels: int | None = None
+) -> None:
     """Refuse a picture by its declared size, before its pixels are decoded.
 
     Args:

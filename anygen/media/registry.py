@@ -53,7 +53,9 @@ def _write_array(field: str) -> Callable[[Any, Path, Mapping[str, str]], None]:
 
     def write(media: Any, path: Path, tags: Mapping[str, str]) -> None:
         if tags:
-            raise BadArgument("found metadata for a .npy file, which has no place for it; save without metadata")
+            raise BadArgument(
+                "found metadata for a .npy file, which has no place for it; save without metadata"
+            )
         with open(path, "wb") as file:
             np.save(file, np.ascontiguousarray(getattr(media, field)), allow_pickle=False)
 
@@ -104,7 +106,8 @@ def load_media(
         modality: What the source is to be read as; never TEXT.
         source: A path, the content of a file as `bytes`, a PIL image, a numpy array, or a media object.
         limits: `MediaLimits()` when None.
-        rate: For arrays that cannot carry it: samples a second of audio, frames a second of video. For IMU files and
+        rate: For arrays that cannot carry it: samples a second of audio, frames a second of video. For IMU
+            files and
             arrays: samples a second, 400 assumed with a warning in the log when None.
 
     Returns:
@@ -120,7 +123,9 @@ def load_media(
         raise BadArgument(f"found modality {str(modality)!r}, expected one of {allowed}")
     modality = Modality(modality)
     if type(source) in _TYPES and _TYPES[type(source)] is not modality:
-        raise BadMedia(f"{modality}: found anygen.{type(source).__name__}, expected {modality}; name it by its kind")
+        raise BadMedia(
+            f"{modality}: found anygen.{type(source).__name__}, expected {modality}; name it by its kind"
+        )
     if rate is not None:
         _check_rate(modality, source, rate)
     return _READERS[modality](source, limits or MediaLimits(), rate)
@@ -131,31 +136,38 @@ def _check_rate(modality: Modality, source: object, rate: object) -> None:
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or not 0 < rate < float("inf"):  # type: ignore[operator]
         raise BadArgument(f"rate is {rate!r}, expected a finite number above 0")
-    own = type(source) in _TYPES or (isinstance(source, str | os.PathLike | bytes) and modality is not Modality.IMU)
+    own = type(source) in _TYPES or (
+        isinstance(source, str | os.PathLike | bytes) and modality is not Modality.IMU
+    )
     if modality not in _RATED or own:
         raise BadArgument(f"found a rate for {modality} that needs none; leave it out")
 
 
-def save_media(media: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+def save_media(
+    media: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write one item: PNG, 16-bit PCM WAV, H.264 MP4, or `.npy` for depth, thermal and IMU.
 
-    The file appears whole or not at all, and equal content gives equal bytes. A `.npy` file does not hold the rate of
-    an IMU trace.
+    The file appears whole or not at all, and equal content gives equal bytes. A `.npy` file does not hold
+    the rate of an IMU trace.
 
     Args:
         media: A PIL image (RGB), `Audio`, `Video`, `Depth`, `Thermal` or `IMU`.
         path: Where to; its ending must be the one of the modality. An existing file is replaced.
-        metadata: Provenance tags, text to text: PNG text entries, a JSON comment in WAV and MP4. `load_tags` reads
-            them back.
+        metadata: Provenance tags, text to text: PNG text entries, a JSON comment in WAV and MP4. `load_tags`
+            reads them back.
 
     Raises:
-        BadArgument: not a media object, another ending, tags that are not text, or a place that cannot be written.
+        BadArgument: not a media object, another ending, tags that are not text, or a place that cannot be
+            written.
     """
     modality = modality_of(media)
     writer = _WRITERS[modality]
     if Path(path).suffix.lower() != writer.suffix:
         name = Path(path).name
-        raise BadArgument(f"found the file name {name!r} for {modality}, expected it to end in {writer.suffix}")
+        raise BadArgument(
+            f"found the file name {name!r} for {modality}, expected it to end in {writer.suffix}"
+        )
     tags = dict(metadata or {})
     for key, value in tags.items():
         if not (isinstance(key, str) and isinstance(value, str)) or not (0 < len(key) < 80 and key.isascii()):
@@ -175,8 +187,11 @@ def load_tags(path: str | os.PathLike[str] | bytes, limits: MediaLimits | None =
         is_png = file.read(4) == b"\x89PNG"
     if is_png:
         with open_image(path, "image", limits) as image:
-            return {key: str(value) for key, value in image.info.items() if isinstance(value, str)}
-    with open_source(path, "audio", limits) as file, open_container(file, "media", "audio", limits) as container:
+            return {str(key): str(value) for key, value in image.info.items() if isinstance(value, str)}
+    with (
+        open_source(path, "audio", limits) as file,
+        open_container(file, "media", "audio", limits) as container,
+    ):
         comment = container.metadata.get("comment", "")
     try:
         tags = json.loads(comment)

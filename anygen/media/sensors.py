@@ -33,13 +33,14 @@ def read_depth(source: object, limits: MediaLimits, rate: float | None = None) -
     """Read a depth map.
 
     Args:
-        source: A path or file content as `bytes` (`.npy` of float metres, or a 16-bit gray PNG of millimetres; 0 is
-            no data in both), a float array (h, w) of metres, or a `Depth`.
+        source: A path or file content as `bytes` (`.npy` of float metres, or a 16-bit gray PNG of
+            millimetres; 0 is no data in both), a float array (h, w) of metres, or a `Depth`.
         limits: Enforced on the header.
         rate: Must be None.
 
     Raises:
-        BadMedia: anything else: 8-bit or color pictures (their unit is anyone's guess), integers, NaN, negatives.
+        BadMedia: anything else: 8-bit or color pictures (their unit is anyone's guess), integers, NaN,
+            negatives.
         LimitExceeded: too many bytes or pixels.
     """
     label = label_of(source, "depth map")
@@ -74,8 +75,8 @@ def read_thermal(source: object, limits: MediaLimits, rate: float | None = None)
     """Read a thermal image.
 
     Args:
-        source: A path or file content as `bytes` (8 or 16-bit gray picture, or `.npy` of 0 to 1), an array (h, w) of
-            floats in [0, 1], uint8 or uint16, or a `Thermal`.
+        source: A path or file content as `bytes` (8 or 16-bit gray picture, or `.npy` of 0 to 1), an array
+            (h, w) of floats in [0, 1], uint8 or uint16, or a `Thermal`.
         limits: Enforced on the header.
         rate: Must be None.
 
@@ -94,7 +95,9 @@ def read_thermal(source: object, limits: MediaLimits, rate: float | None = None)
         with open_image(source, "thermal image", limits) as image:
             if image.mode != "L" and not image.mode.startswith("I;16"):
                 found = f"{label}: found a picture of mode {image.mode}"
-                raise BadMedia(f"{found}, expected 8 or 16-bit gray (hotter is brighter); export it without colors")
+                raise BadMedia(
+                    f"{found}, expected 8 or 16-bit gray (hotter is brighter); export it without colors"
+                )
             array = np.asarray(image)
             values = _thermal_array(array.astype(np.uint8 if image.mode == "L" else np.uint16), label)
     check_size(label, values.shape[1], values.shape[0], limits)
@@ -106,7 +109,9 @@ def _thermal_array(array: np.ndarray, label: str) -> np.ndarray:
     if array.dtype in (np.uint8, np.uint16):
         array = array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     elif not np.issubdtype(array.dtype, np.floating):
-        raise BadMedia(f"{label}: found {array.dtype}, expected floats in 0 to 1, uint8 or uint16; convert it")
+        raise BadMedia(
+            f"{label}: found {array.dtype}, expected floats in 0 to 1, uint8 or uint16; convert it"
+        )
     return Thermal(array.astype(np.float32)).values
 
 
@@ -114,8 +119,8 @@ def read_imu(source: object, limits: MediaLimits, rate: float | None = None) -> 
     """Read a motion trace.
 
     Args:
-        source: A path or file content as `bytes` (`.npy`, or comma-separated text with at most one heading line), an
-            array of 6 x n or n x 6 numbers (6 x 6 is read as 6 x n), or an `IMU`.
+        source: A path or file content as `bytes` (`.npy`, or comma-separated text with at most one heading
+            line), an array of 6 x n or n x 6 numbers (6 x 6 is read as 6 x n), or an `IMU`.
         limits: Enforced while reading.
         rate: Samples a second; `IMU_SAMPLE_RATE` is assumed, with a warning in the log, when it is not given.
 
@@ -133,7 +138,12 @@ def read_imu(source: object, limits: MediaLimits, rate: float | None = None) -> 
         array = _read_npy(source, "IMU", limits)
     else:
         array = _read_csv(source, limits, label)
-    if array.ndim != 2 or 6 not in array.shape or not np.issubdtype(array.dtype, np.number) or array.dtype.kind == "c":
+    if (
+        array.ndim != 2
+        or 6 not in array.shape
+        or not np.issubdtype(array.dtype, np.number)
+        or array.dtype.kind == "c"
+    ):
         found = f"{label}: found {array.dtype} {array.shape}"
         raise BadMedia(f"{found}, expected numbers, 6 x n or n x 6 ({_IMU_COLUMNS}); rearrange it")
     samples = array if array.shape[0] == 6 else array.T
@@ -148,13 +158,17 @@ def read_imu(source: object, limits: MediaLimits, rate: float | None = None) -> 
 def _check_count(count: int, limits: MediaLimits, label: str) -> None:
     """Raise LimitExceeded for too many samples."""
     if count > limits.max_imu_samples:
-        raise LimitExceeded(f"{label}: found over {limits.max_imu_samples} samples, which is the limit; cut the trace")
+        raise LimitExceeded(
+            f"{label}: found over {limits.max_imu_samples} samples, which is the limit; cut the trace"
+        )
 
 
 def _is_npy(source: object, kind: str, limits: MediaLimits) -> bool:
     """Whether a file starts like a NumPy array. Raises BadMedia when there is no file to look at."""
     if not is_file_source(source):
-        raise BadMedia(f"{kind}: found {type(source).__name__}, expected a path, bytes, a numpy array or its class")
+        raise BadMedia(
+            f"{kind}: found {type(source).__name__}, expected a path, bytes, a numpy array or its class"
+        )
     with open_source(source, kind, limits) as file:
         return file.read(len(_NPY_MAGIC)) == _NPY_MAGIC
 
@@ -178,7 +192,9 @@ def _read_npy(source: object, kind: str, limits: MediaLimits) -> np.ndarray:
         if count > max(limits.max_pixels, 6 * limits.max_imu_samples):
             raise LimitExceeded(f"{label}: found {count} values, more than the limit allows; make it smaller")
         if stored < count * dtype.itemsize:
-            raise BadMedia(f"{label}: found data that ends too early, expected a complete {kind}; export it again")
+            raise BadMedia(
+                f"{label}: found data that ends too early, expected a complete {kind}; export it again"
+            )
         file.seek(0)
         with decoding(label, kind):
             return np.load(file, allow_pickle=False)
@@ -197,7 +213,9 @@ def _read_csv(source: object, limits: MediaLimits, label: str) -> np.ndarray:
                 row = [float(cell) for cell in cells]
             except ValueError:
                 if rows or number > 1:
-                    raise BadMedia(f"{label}: line {number} holds words, expected numbers ({_IMU_COLUMNS})") from None
+                    raise BadMedia(
+                        f"{label}: line {number} holds words, expected numbers ({_IMU_COLUMNS})"
+                    ) from None
                 continue
             if rows and len(row) != len(rows[0]):
                 found = f"line {number} has {len(row)} numbers and the first {len(rows[0])}"

@@ -55,7 +55,9 @@ def open_source(source: object, kind: str, limits: MediaLimits) -> Iterator[Bina
             raise BadMedia(f"{label}: found 0 bytes, expected {kind} data; export or download it again")
         if size > limits.max_file_bytes:
             found = f"{label}: found {size / 2**20:.0f} MiB"
-            raise LimitExceeded(f"{found}, the limit is {limits.max_file_bytes / 2**20:.0f} MiB; make it smaller")
+            raise LimitExceeded(
+                f"{found}, the limit is {limits.max_file_bytes / 2**20:.0f} MiB; make it smaller"
+            )
         yield file
 
 
@@ -72,7 +74,9 @@ def _open_regular(source: object, label: str, kind: str) -> BinaryIO:
     except FileNotFoundError:
         raise BadMedia(f"{label}: found no such file, expected {kind}; check the path") from None
     except (OSError, ValueError):
-        raise BadMedia(f"{label}: the file cannot be opened, expected readable {kind}; check the path") from None
+        raise BadMedia(
+            f"{label}: the file cannot be opened, expected readable {kind}; check the path"
+        ) from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
@@ -96,13 +100,17 @@ def decoding(label: str, kind: str) -> Iterator[None]:
     except Exception as error:
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         found = "data that ends too early" if cut else "damaged data"
-        raise BadMedia(f"{label}: found {found}, expected a complete {kind}; export or download it again") from None
+        raise BadMedia(
+            f"{label}: found {found}, expected a complete {kind}; export or download it again"
+        ) from None
 
 
 def describe_bytes(file: BinaryIO) -> str:
     """What a file that no decoder recognises looks like, for a message."""
     file.seek(0)
     head = file.read(512).lstrip()
-    if head[:1] in (b"<", b"{", b"#") or (head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)):
+    if head[:1] in (b"<", b"{", b"#") or (
+        head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    ):
         return "text or markup"
     return "bytes of no known format"

@@ -97,7 +97,9 @@ class IMU:
     def __post_init__(self) -> None:
         _check_array("IMU samples", self.samples, np.float32, ("6", "n"))
         if self.samples.shape[0] != 6:
-            raise BadMedia(f"IMU samples have {self.samples.shape[0]} rows, expected 6: accelerometer, gyroscope")
+            raise BadMedia(
+                f"IMU samples have {self.samples.shape[0]} rows, expected 6: accelerometer, gyroscope"
+            )
         object.__setattr__(self, "sample_rate", _positive("IMU sample rate", self.sample_rate))
         _check_range("IMU samples", self.samples, -math.inf, math.inf, "")
 
@@ -108,10 +110,12 @@ class IMU:
 
 
 def _check_array(what: str, array: object, dtype: type[np.generic], axes: tuple[str, ...]) -> None:
-    """Raise BadMedia unless `array` is a non-empty ndarray of that dtype with one dimension for each axis name."""
+    """Raise BadMedia unless `array` is a non-empty ndarray of that dtype and number of axes."""
     shape = ", ".join(axes)
     if not isinstance(array, np.ndarray):
-        raise BadMedia(f"{what} are {type(array).__name__}, expected a numpy {dtype.__name__} array ({shape})")
+        raise BadMedia(
+            f"{what} are {type(array).__name__}, expected a numpy {dtype.__name__} array ({shape})"
+        )
     if array.dtype != dtype:
         raise BadMedia(f"{what}: found {array.dtype}, expected {dtype.__name__}; convert with .astype first")
     if array.ndim != len(axes):

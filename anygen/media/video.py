@@ -26,8 +26,8 @@ def read_video(source: object, limits: MediaLimits, rate: float | None = None) -
     """Read a clip without its sound: upright, RGB, at most `limits.max_video_frames` frames, even in time.
 
     Args:
-        source: A path or file content as `bytes`, a list of frames (PIL images or arrays) of one size, a uint8
-            array (t, h, w, 3), or a `Video`.
+        source: A path or file content as `bytes`, a list of frames (PIL images or arrays) of one size, a
+            uint8 array (t, h, w, 3), or a `Video`.
         limits: Enforced on the header, then on packets, then on decoded frames.
         rate: Frames a second of an array or a list of frames; must be None for anything else.
 
@@ -120,7 +120,7 @@ def _frame_size(frame: Any, limits: MediaLimits, label: str) -> tuple[int, int]:
 
 
 def _to_rgb(frame: Any, count: int, limits: MediaLimits, label: str) -> np.ndarray:
-    """uint8 (h, w, 3) of a PyAV frame, upright, scaled down when `count` frames would exceed the pixel cap."""
+    """uint8 (h, w, 3) of a PyAV frame, upright, scaled down when `count` frames exceed the pixel cap."""
     width, height = frame.width, frame.height
     scale = min(1.0, (limits.max_video_pixels / (count * width * height)) ** 0.5)
     if scale < 1.0:
@@ -137,7 +137,9 @@ def _stack(frames: Iterable[object], limits: MediaLimits) -> np.ndarray:
     images = [np.asarray(read_image(frame, limits)) for frame in frames]
     sizes = {image.shape for image in images}
     if len(sizes) != 1:
-        raise BadMedia(f"video frames: found {len(sizes)} sizes in {len(images)} frames, expected one; resize them")
+        raise BadMedia(
+            f"video frames: found {len(sizes)} sizes in {len(images)} frames, expected one; resize them"
+        )
     return np.stack(images)
 
 
@@ -151,7 +153,9 @@ def _thin(video: Video, limits: MediaLimits, label: str) -> Video:
     count = min(total, limits.max_video_frames)
     if count * height * width > limits.max_video_pixels:
         found = f"{label}: found {count} frames of {width} x {height}"
-        raise LimitExceeded(f"{found}, the limit is {limits.max_video_pixels / 1e6:.0f} megapixels; make it smaller")
+        raise LimitExceeded(
+            f"{found}, the limit is {limits.max_video_pixels / 1e6:.0f} megapixels; make it smaller"
+        )
     if count == total:
         return video
     logger.warning("%s has %d frames: %d of them, even in time, are used", label, total, count)
@@ -162,15 +166,17 @@ def _thin(video: Video, limits: MediaLimits, label: str) -> Video:
 def write_mp4(video: Video, path: str | os.PathLike[str], tags: Mapping[str, str]) -> None:
     """Write an H.264 MP4 (yuv420p, index first); tags go as one JSON object into its comment.
 
-    The same frames give the same bytes: one encoder thread, no date, no tool name. H.264 in 4:2:0 wants even sides, so
-    an odd one gets its last row or column twice.
+    The same frames give the same bytes: one encoder thread, no date, no tool name. H.264 in 4:2:0 wants even
+    sides, so an odd one gets its last row or column twice.
     """
     import av
 
     frames = video.frames
     odd = (frames.shape[1] % 2, frames.shape[2] % 2)
     if any(odd):
-        logger.warning("video of %d x %d: odd sides get one more pixel for H.264", frames.shape[2], frames.shape[1])
+        logger.warning(
+            "video of %d x %d: odd sides get one more pixel for H.264", frames.shape[2], frames.shape[1]
+        )
         frames = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
     rate = Fraction(video.fps).limit_denominator(1001)
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
