@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ from torch import Tensor
 from ..errors import BadArgument
 from ..modality import Modality
 
-Entry = Literal["encoder_hidden_states", "class_labels"]
-"""The UNet argument that takes the conditioning."""
+ENTRIES = ("encoder_hidden_states", "class_labels")
+"""UNet arguments that take conditioning: cross-attention tokens, or one vector beside the timestep embedding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class ConditioningSpec:
     """Width D of each token."""
     normalised: bool = False
     """Whether each token has unit L2 norm (CLAP embeddings do, CLIP hidden states do not)."""
-    entry: Entry = "encoder_hidden_states"
-    """Where it enters the UNet: cross-attention tokens, or one vector beside the timestep embedding."""
+    entry: str = "encoder_hidden_states"
+    """Where it enters the UNet, one of ENTRIES."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -38,10 +38,8 @@ class ConditioningSpec:
         """
         if self.tokens < 1 or self.width < 1:
             raise BadArgument(f"conditioning size: found {self.tokens} x {self.width}, expected positive numbers; fix the spec")
-        if self.entry not in ("encoder_hidden_states", "class_labels"):
-            raise BadArgument(
-                f"conditioning entry: found {self.entry!r}, expected 'encoder_hidden_states' or 'class_labels'; fix the spec"
-            )
+        if self.entry not in ENTRIES:
+            raise BadArgument(f"conditioning entry: found {self.entry!r}, expected one of {', '.join(ENTRIES)}; fix the spec")
         if self.entry == "class_labels" and self.tokens != 1:
             raise BadArgument(f"conditioning tokens: found {self.tokens}, expected 1 for class_labels; fix the spec")
 
@@ -67,10 +65,6 @@ class ConditioningSpec:
         if like is not None:
             embeds = embeds.to(device=like.device, dtype=like.dtype)
         return F.normalize(embeds, dim=-1) if self.normalised else embeds
-
-    def to_dict(self) -> dict[str, Any]:
-        """The four fields, ready for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +101,7 @@ class Decoder(Protocol):
         guidance_scale: float | None = None,
         seeds: Sequence[int],
         on_step: OnStep | None = None,
+        should_stop: Callable[[], bool] | None = None,
         **sizes: Any,
     ) -> list[Any]:
         """Generate one medium for each row of `prompt_embeds` (B, tokens, width), seeded by `seeds` (B of them)."""
