@@ -253,14 +253,15 @@ class OutputProjectionConfig(Part):
 class DecoderConfig(Part):
     """A latent-diffusion decoder; its layers are described in its own diffusers folder."""
 
-    num_inference_steps: int = 20
-    """Denoising steps when the caller names none."""
-    guidance_scale: float = 7.5
-    """Weight of classifier-free guidance when the caller names none; 1 turns it off."""
+    num_inference_steps: int | None = None
+    """Denoising steps when the caller names none; None leaves it to the decoder's own default."""
+    guidance_scale: float | None = None
+    """Weight of classifier-free guidance when the caller names none (1 turns it off); None likewise."""
 
     def __post_init__(self) -> None:
-        _positive("num_inference_steps", self.num_inference_steps)
-        if not math.isfinite(self.guidance_scale) or self.guidance_scale < 0:
+        if self.num_inference_steps is not None:
+            _positive("num_inference_steps", self.num_inference_steps)
+        if self.guidance_scale is not None and not (0 <= self.guidance_scale < math.inf):
             raise BadArgument(f"`guidance_scale` is {self.guidance_scale}, expected 0 or more.")
 
 

@@ -26,7 +26,6 @@ def toybox_tiny() -> AnyGenConfig:
     """
     layers = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
     shapes = {Modality.IMAGE: (16, 64), Modality.AUDIO: (1, 64), Modality.VIDEO: (16, 64)}
-    guidance = {Modality.IMAGE: 3.0, Modality.AUDIO: 2.0, Modality.VIDEO: 3.0}
     return AnyGenConfig(
         name="toybox-tiny",
         description="Any-to-any generation in the toybox world, small enough for two CPU cores",
@@ -40,10 +39,7 @@ def toybox_tiny() -> AnyGenConfig:
             )
             for m, shape in shapes.items()
         },
-        decoders={
-            m: DecoderConfig(num_inference_steps=20, guidance_scale=scale, **_OURS)
-            for m, scale in guidance.items()
-        },
+        decoders={m: DecoderConfig(**_OURS) for m in shapes},
         signal_tokens={Modality.IMAGE: 4, Modality.AUDIO: 4, Modality.VIDEO: 8},
         generation=GenerationConfig(max_new_tokens=128),
     )

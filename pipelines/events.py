@@ -44,7 +44,7 @@ class MediaProgress:
     total: int
     """Steps there will be."""
     preview: Callable[[], np.ndarray]
-    """Look at the present state: uint8 (h, w, 3), for video (t, h, w, 3); to be called before the next event."""
+    """Look at the present state: uint8 (h, w, 3), for video (t, h, w, 3); call it before the next event."""
 
 
 @dataclass(frozen=True, kw_only=True)
