@@ -138,6 +138,9 @@ def make_modules(modality: Modality) -> dict[str, Any]:
                 normalize_before=False,
             )
         )
+        for parameter in modules["vocoder"].parameters():  # its own initialisation gives silence, which proves nothing
+            if parameter.ndim > 1:
+                torch.nn.init.kaiming_normal_(parameter)
     else:
         modules["text_encoder"] = CLIPTextModel(
             CLIPTextConfig(**text, max_position_embeddings=LENGTH, bos_token_id=0, pad_token_id=1, eos_token_id=2)

@@ -60,6 +60,8 @@ def test_parity_with_diffusers_pipeline(
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-4
     assert expected.std() > 1e-3  # a constant output would agree with anything
+    other = decoder.sample(embeds.flip(0), num_inference_steps=4, guidance_scale=guidance, seeds=[0, 1], latents=latents)
+    assert (found - other).abs().max() > 1e-4  # and so would one that ignores the conditioning
 
 
 @pytest.mark.parametrize("modality", SHAPES)
