@@ -9,8 +9,18 @@ from anygen.errors import BadArgument
 
 from .common import Command, clean_stdout, quiet_libraries
 
-STAGES = ("binding", "encoder-alignment", "decoder-alignment", "instruction-tuning")
-"""The stages of the system itself."""
+STAGES = (
+    "binding",
+    "encoder-alignment",
+    "decoder-alignment",
+    "instruction-tuning",
+    "autoencoder",
+    "text-encoder",
+    "diffusion",
+    "vocoder",
+    "language-model",
+)
+"""The four stages of the system itself, then those that make the frozen parts of a small model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: parser of this command.
     """
-    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON file of the run")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES[:4]))
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run")
 
 
@@ -34,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadArgument: when the configuration file does not exist.
     """
     if not arguments.config.is_file():
-        raise BadArgument(f"Found no file {arguments.config}, expected the JSON configuration of the run.")
+        raise BadArgument(f"Found no file {arguments.config}, expected the YAML configuration of the run.")
     quiet_libraries()
     from anygen.stages.run import main
 

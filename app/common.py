@@ -139,7 +139,10 @@ def load_pipeline(arguments: argparse.Namespace) -> AnyGenPipeline:
     Returns:
         A pipeline.
     """
+    from anygen.checkpoints.resolve import resolve
+
     quiet_libraries()
+    resolve(arguments.model)  # before torch is imported: a mistyped name is answered at once
     note(arguments, f"loading {arguments.model}")
     from anygen.pipelines.any_to_any import AnyGenPipeline
 
