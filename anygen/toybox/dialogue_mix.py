@@ -56,7 +56,7 @@ def _mixing_text(
     if rng.random() < 0.35:
         one, two = two, one
     name = output.value
-    forms = (
+    forms: tuple[str, ...] = (
         f"combine {one} with {two}",
         f"take {one} and {two}",
         f"mix {one} and {two}",

@@ -1,8 +1,8 @@
 """The users' words: templates for requests, questions and changes, as data.
 
-`{x}` is what is asked for: a caption, a pronoun, or a way to point at a medium. A template is an
-order ("draw {x}"), a thing ("a picture of {x}"), a question ("what does {x} look like") or a whole utterance;
-wrappers add politeness. `Pool.reserved` is used in evaluation only, so that part of every score is on wordings
+`{x}` is what is asked for: a caption, a pronoun, or a way to point at a medium. A template is an order
+("draw {x}"), a thing ("a picture of {x}"), a question ("what does {x} look like") or a whole utterance.
+Wrappers add politeness. `Pool.reserved` is used in evaluation only, so that part of every score is on wordings
 that training never hears.
 """
 
