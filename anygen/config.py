@@ -241,6 +241,8 @@ class OutputProjectionConfig(Part):
     """Attention heads."""
     ffn_dim: int = 2048
     """Width of the feed-forward layers."""
+    normalize: bool = False
+    """Give the conditioning unit norm, as the CLAP embeddings of AudioLDM have."""
 
     def __post_init__(self) -> None:
         for name in ("num_queries", "cond_dim", "inner_dim", "num_encoder_layers", "num_decoder_layers"):

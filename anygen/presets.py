@@ -35,7 +35,13 @@ def toybox_tiny() -> AnyGenConfig:
         adapter=Part(**_OURS),
         output_projections={
             m: OutputProjectionConfig(
-                num_queries=shape[0], cond_dim=shape[1], inner_dim=128, ffn_dim=512, **layers, **_OURS
+                num_queries=shape[0],
+                cond_dim=shape[1],
+                inner_dim=128,
+                ffn_dim=512,
+                normalize=m is Modality.AUDIO,
+                **layers,
+                **_OURS,
             )
             for m, shape in shapes.items()
         },
@@ -100,7 +106,9 @@ def nextgpt_7b() -> AnyGenConfig:
         ),
         adapter=Part(num_parameters=33_554_432, **trained),
         output_projections={
-            m: OutputProjectionConfig(num_queries=shape[0], cond_dim=shape[1], **trained)
+            m: OutputProjectionConfig(
+                num_queries=shape[0], cond_dim=shape[1], normalize=m is Modality.AUDIO, **trained
+            )
             for m, shape in shapes.items()
         },
         decoders=decoders,

@@ -76,11 +76,14 @@ def _embed(items: dict[Modality, list[Any]], arguments: argparse.Namespace) -> d
     note(arguments, f"loading {arguments.model}")
     from anygen.pipelines.embedding import EmbeddingPipeline
 
-    settings = {"device": arguments.device, "dtype": arguments.dtype}
-    given = {name: value for name, value in settings.items() if value is not None}
-    embedder = EmbeddingPipeline.from_pretrained(arguments.model, **given)
+    options: dict[str, Any] = {"device": arguments.device or "cpu"}
+    if arguments.dtype is not None:
+        import torch
+
+        options["dtype"] = getattr(torch, arguments.dtype)
+    embedder = EmbeddingPipeline.from_pretrained(arguments.model, **options)
     vectors = embedder.embed(**{modality.value: values for modality, values in items.items()})
-    return {Modality(name): value.detach().float().cpu().numpy() for name, value in vectors.items()}
+    return {Modality(name): value for name, value in vectors.items()}
 
 
 def _write(vectors: dict[Modality, np.ndarray], labels: dict[Modality, list[str]], out: Path) -> None:
