@@ -168,11 +168,14 @@ print(anygen.__file__, len(names))
 
 
 @pytest.mark.slow
-def test_wheel_carries_the_bundle(installed: Path) -> None:
+def test_wheel_carries_every_file(installed: Path) -> None:
     def listing(folder: Path) -> dict[str, int]:
-        return {str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+        files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(folder)): path.stat().st_size for path in files}
 
-    assert listing(installed / "anygen" / "bundled") == listing(ROOT / "anygen" / "bundled")
+    for package, folder in PACKAGE_DIR.items():
+        shipped, written = listing(installed / Path(*package.split("."))), listing(ROOT / folder)
+        assert {name: shipped.get(name) for name in written} == written
 
 
 @pytest.mark.slow

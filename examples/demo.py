@@ -1,0 +1,138 @@
+"""Answer real mixed inputs with a bundled model, through the command line and through Python.
+
+`make demo` runs `python examples/demo.py --out demo [--model NAME] [--seed N]`. It writes what the model makes
+and a contact sheet of it all, and prints one line about each file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from contact_sheet import Exchange, Item, save_contact_sheet
+
+from anygen import AnyGenPipeline, Audio, Modality, Video, load_media, save_media
+from anygen.toybox import caption, read
+
+INPUTS = Path(__file__).resolve().parent / "inputs"
+PICTURE, SOUND = INPUTS / "red-star.png", INPUTS / "rising-ring.wav"
+
+MIXED = "Make the thing in the picture move like the sound. Draw it and play it too."
+"""Asked on the command line, of the picture and the sound together."""
+EDIT = "Make it blue."
+"""Asked in Python, of the picture."""
+FOLLOW_UP = "Now film it moving left and play its sound."
+"""Asked in the same conversation, of the model's own picture."""
+
+SUFFIXES = {Modality.IMAGE: ".png", Modality.AUDIO: ".wav", Modality.VIDEO: ".mp4"}
+
+
+def main() -> int:
+    """Run the demo and return an exit status."""
+    parser = argparse.ArgumentParser(description="anygen's demo: mixed inputs in, mixed outputs out.")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
+    parser.add_argument("--model", default="toybox-tiny", help="bundled name, local folder or hub id")
+    parser.add_argument("--seed", type=int, default=0, help="fixes everything that is drawn")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    exchanges = [ask_command_line(arguments), *ask_python(arguments)]
+    sheet = arguments.out / "contact-sheet.png"
+    subtitle = f"Any mix in, any mix out. Model {arguments.model}, seed {arguments.seed}. In gray: what the oracle reads."
+    save_contact_sheet(exchanges, sheet, title="anygen", subtitle=subtitle)
+    print(f"{sheet}: everything above on one page ({time.perf_counter() - start:.0f} s in all)")
+    return 0
+
+
+def ask_command_line(arguments: argparse.Namespace) -> Exchange:
+    """Ask `anygen generate` for an image, a sound and a video of a mixed prompt."""
+    folder = arguments.out / "command-line"
+    command = ["generate", MIXED, "--image", _shown(PICTURE), "--audio", _shown(SOUND)]
+    command += ["--output", "image,audio,video", "--model", arguments.model, "--seed", str(arguments.seed)]
+    command += ["--out", str(folder), "--json"]
+    print(f"$ anygen {shlex.join(command)}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "anygen.app.cli", *command, "--quiet"], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    answer = json.loads(done.stdout)
+    outputs = [Path(part["path"]) for part in answer["parts"] if "path" in part]
+    return Exchange(
+        title="anygen generate, on the command line",
+        prompt=MIXED,
+        inputs=[_item(PICTURE), _item(SOUND)],
+        answer=answer["text"],
+        outputs=_reported(outputs),
+    )
+
+
+def ask_python(arguments: argparse.Namespace) -> list[Exchange]:
+    """Ask `AnyGenPipeline` for a changed picture, then go on talking about the result."""
+    folder = arguments.out / "python"
+    folder.mkdir(parents=True, exist_ok=True)
+    print("\n>>> pipe = AnyGenPipeline.from_pretrained(...); pipe(conversation, outputs=[...], seed=...)")
+    pipe = AnyGenPipeline.from_pretrained(arguments.model)
+    conversation: list[Any] = []
+    exchanges: list[Exchange] = []
+    files: list[Path] = []
+    turns: list[tuple[str, list[Path], list[str]]] = [
+        (EDIT, [PICTURE], ["image"]),
+        (FOLLOW_UP, [], ["video", "audio"]),
+    ]
+    for number, (prompt, attached, outputs) in enumerate(turns, start=1):
+        content: list[dict[str, Any]] = [{"type": "image", "image": path} for path in attached]
+        conversation.append({"role": "user", "content": [*content, {"type": "text", "text": prompt}]})
+        reply = pipe(conversation, outputs=outputs, seed=arguments.seed)
+        conversation.append(reply.message)
+        files_before, files = files, []
+        media = [part for part in reply.parts if part.modality is not Modality.TEXT]
+        for part in media:
+            files.append(folder / f"{number}-{part.modality.value}{SUFFIXES[part.modality]}")
+            save_media(part.media, files[-1])
+        exchanges.append(
+            Exchange(
+                title="AnyGenPipeline, in Python" if number == 1 else "The same conversation, one turn on",
+                prompt=prompt,
+                inputs=[_item(path) for path in attached or files_before],
+                answer=reply.text,
+                outputs=_reported(files),
+            )
+        )
+    return exchanges
+
+
+def _reported(files: list[Path]) -> list[Item]:
+    items = [_item(path) for path in files]
+    for path, item in zip(files, items, strict=True):
+        print(f"{path}: {item.note}, {item.measures}")
+    return items
+
+
+def _item(path: Path) -> Item:
+    """Load a file back and say what is in it: its measures, and what the toybox's oracle reads."""
+    modality = next(m for m, suffix in SUFFIXES.items() if suffix == path.suffix)
+    media = load_media(modality, path)
+    if isinstance(media, Audio):
+        measures = f"{media.duration:.1f} s at {media.sample_rate / 1000:g} kHz"
+    elif isinstance(media, Video):
+        measures = f"{len(media.frames)} frames at {media.fps:g} fps"
+    else:
+        measures = f"{media.width} x {media.height}"
+    seen = {name: value for name, value in read(modality, media).items() if value is not None}
+    note = caption(seen) if seen else "nothing the oracle can read"
+    return Item(media=media, name=path.name, measures=measures, note=note)
+
+
+def _shown(path: Path) -> str:
+    """The path as a user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
