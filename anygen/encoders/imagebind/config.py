@@ -236,3 +236,48 @@ def imagebind_huge() -> ImageBindConfig:
         imu=ImuTowerConfig(width=512, num_blocks=6, num_heads=8, drop_path=0.7),
     )
 
+
+
+def imagebind_tiny(*, vocab_size: int, start_token_id: int, end_token_id: int, pad_token_id: int) -> ImageBindConfig:
+    """The bundled size: the toybox world at 64 pixels and 2 s, six towers of a few hundred thousand parameters.
+
+    Args:
+        vocab_size: Of the tokenizer, special ids included.
+        start_token_id: See `TextTowerConfig`.
+        end_token_id: See `TextTowerConfig`.
+        pad_token_id: See `TextTowerConfig`.
+    """
+    return ImageBindConfig(
+        embed_dim=256,
+        vision=VisionTowerConfig(
+            width=128, num_blocks=4, num_heads=4, image_size=64, patch_size=8, num_clips=1, num_crops=1
+        ),
+        text=TextTowerConfig(
+            width=128,
+            num_blocks=3,
+            num_heads=4,
+            vocab_size=vocab_size,
+            context_length=32,
+            start_token_id=start_token_id,
+            end_token_id=end_token_id,
+            pad_token_id=pad_token_id,
+        ),
+        audio=AudioTowerConfig(
+            width=128, num_blocks=3, num_heads=4, kernel_size=(128, 6), stride=(128, 6), num_clips=1
+        ),
+        depth=DepthTowerConfig(
+            width=96, num_blocks=3, num_heads=4, image_size=64, patch_size=8, mean=0.2, std=0.15, scale=20.0
+        ),
+        thermal=ThermalTowerConfig(
+            width=96, num_blocks=3, num_heads=4, image_size=64, patch_size=8, mean=0.2, std=0.2, scale=20.0
+        ),
+        imu=ImuTowerConfig(
+            width=96,
+            num_blocks=2,
+            num_heads=4,
+            kernel_size=80,
+            mean=(0.0, 0.0, 9.81, 0.0, 0.0, 0.0),
+            head_dropout=0.0,
+            scale=20.0,
+        ),
+    )

@@ -1,0 +1,195 @@
+"""Binding: one space for all modalities from pairs with images alone (ImageBind, Girdhar et al. 2023, Section 3.2).
+
+Trained pairs are exactly image-text, video-audio, image-depth, image-thermal and video-IMU. All others (audio-text,
+depth-text, audio-depth, ...) are emergent: they are never paired, and the evaluation says how well they bind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.encoders.imagebind import (
+    TOWER,
+    ImageBindConfig,
+    ImageBindModel,
+    ImageBindProcessor,
+    TextTokenizer,
+    save_encoder,
+)
+from anygen.encoders.imagebind.config import imagebind_tiny
+from anygen.encoders.imagebind.text import special_ids, train_tokenizer
+from anygen.errors import BadArgument
+from anygen.modality import Modality
+from anygen.toybox.scene import sample_scene
+
+from .binding_data import Perturbation, fits, image_caption, render_batch, revealed_codes
+from .binding_evaluation import evaluate_binding
+from .pretraining.tokenizer import caption_corpus
+
+PAIRS: tuple[tuple[Modality, Modality], ...] = (
+    (Modality.IMAGE, Modality.TEXT),
+    (Modality.VIDEO, Modality.AUDIO),
+    (Modality.IMAGE, Modality.DEPTH),
+    (Modality.IMAGE, Modality.THERMAL),
+    (Modality.VIDEO, Modality.IMU),
+)
+"""(anchor, other) of every trained pair."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingConfig:
+    """What the binding stage trains on."""
+
+    vocab_size: int = 800
+    """Tokens of the text tokenizer, special ids not counted."""
+    corpus_size: int = 20_000
+    """Captions that the tokenizer is trained on."""
+    pair_weights: dict[Modality, float] = field(default_factory=lambda: {Modality.TEXT: 2.0})
+    """Weight of a pair's loss by its other modality; 1 where not named."""
+    modalities: tuple[Modality, ...] = tuple(Modality)
+    """Modalities to bind; a pair is trained when both of its sides are here."""
+    perturbation: Perturbation = field(default_factory=Perturbation)
+    """How far training media are from clean renders."""
+    evaluation_size: int = 256
+    """Scenes per group (seen, held out) in an evaluation; the probes are fitted on twice as many."""
+    seed: int = 0
+    """Initialisation, tokenizer and sample numbers."""
+    store_half: bool = True
+    """Save the weights as float16."""
+
+
+Batch = dict[Modality, tuple[Tensor, Tensor]]
+"""Modality to prepared inputs and (n, 5) codes of what they reveal."""
+
+
+class BindingStage:
+    """Symmetric InfoNCE over every pair (equation 1), all towers trained jointly.
+
+    False negatives: of the 1,872 seen scenes many share what a depth map or a caption tells, so an item that is true of an
+    anchor which is not its own is left out of that anchor's negatives (and the other way round), rather than pushed
+    away.
+
+    Args:
+        config: Data and evaluation.
+        encoder: Sizes of the towers; None takes the bundled ones, with the tokenizer trained here.
+        tokenizer: Needed with `encoder` when it has a text tower.
+    """
+
+    name = "binding"
+    dataset_size = None
+
+    def __init__(
+        self,
+        config: BindingConfig,
+        encoder: ImageBindConfig | None = None,
+        tokenizer: TextTokenizer | None = None,
+    ) -> None:
+        self.config = config
+        if encoder is None:
+            small = train_tokenizer(
+                (text.lower() for text in caption_corpus(config.corpus_size, seed=config.seed)),
+                vocab_size=config.vocab_size,
+            )
+            encoder = imagebind_tiny(**special_ids(small))
+            assert encoder.text is not None
+            tokenizer = TextTokenizer(small, encoder.text)
+        self.pairs = tuple(p for p in PAIRS if set(p) <= set(config.modalities))
+        if not self.pairs:
+            raise BadArgument(
+                f"Found modalities {', '.join(config.modalities)}; expected both sides of a trained pair, "
+                "such as image and text."
+            )
+        torch.manual_seed(config.seed)
+        self.model = ImageBindModel(encoder, {m for pair in self.pairs for m in pair})
+        self.tokenizer = tokenizer
+        self.processor = ImageBindProcessor(encoder, tokenizer)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The encoder."""
+        return {"encoder": self.model}
+
+    def trainable_parameters(self) -> list[dict[str, Any]]:
+        """All of the encoder, in one group."""
+        return [{"params": list(self.model.parameters())}]
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Render the samples at `indices`; images and videos are of different scenes, neither ever held out."""
+        rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
+        batch: Batch = {}
+        for anchor in dict.fromkeys(anchor for anchor, _ in self.pairs):
+            scenes = [sample_scene(rng) for _ in indices]
+            codes = torch.from_numpy(revealed_codes([s.attributes() for s in scenes]))
+            batch[anchor] = (self._prepare(anchor, scenes, rng), codes)
+            for other in (other for first, other in self.pairs if first is anchor):
+                if other is Modality.TEXT:
+                    texts, named = zip(*(image_caption(s, rng) for s in scenes), strict=True)
+                    batch[other] = (self.processor(other, texts), torch.from_numpy(revealed_codes(named)))
+                else:
+                    revealed = revealed_codes([s.revealed(other) for s in scenes])
+                    batch[other] = (self._prepare(other, scenes, rng), torch.from_numpy(revealed))
+        return batch
+
+    def _prepare(self, modality: Modality, scenes: list[Any], rng: np.random.Generator) -> Tensor:
+        rendered = render_batch(
+            modality, scenes, self.model.config, rng=rng, perturbation=self.config.perturbation
+        )
+        return self.processor(modality, rendered)
+
+    def training_forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Weighted mean of the pairs' losses; reports the share of others that find their anchor."""
+        device = next(self.model.parameters()).device
+        vectors = {m: self.model.encode(m, inputs.to(device)) for m, (inputs, _) in batch.items()}
+        losses: dict[str, Tensor] = {}
+        report: dict[str, float] = {}
+        for anchor, other in self.pairs:
+            ignore = torch.from_numpy(fits(batch[anchor][1].numpy(), batch[other][1].numpy())).to(device)
+            key = f"{anchor}-{other}"
+            losses[key], report[f"{key}/hit"] = info_nce(
+                vectors[anchor], self._scaled(other, vectors[other]), ignore
+            )
+        weights = {f"{a}-{o}": self.config.pair_weights.get(o, 1.0) for a, o in self.pairs}
+        total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(weights.values())
+        return {"loss": total, **losses}, report
+
+    def _scaled(self, modality: Modality, vectors: Tensor) -> Tensor:
+        """Times the modality's inverse temperature: learned for text, fixed for the others (Appendix B)."""
+        return self.model.modality_postprocessors[TOWER[modality]](vectors)
+
+    def evaluate(self) -> dict[str, float]:
+        """Zero-shot accuracy, retrieval and linear probes; see `evaluate_binding`."""
+        return evaluate_binding(
+            self.model, self.processor, count=self.config.evaluation_size, seed=self.config.seed
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder/` of a model folder."""
+        dtype = torch.float16 if self.config.store_half else torch.float32
+        save_encoder(folder / "encoder", self.model, self.tokenizer, dtype=dtype)
+
+
+def info_nce(anchors: Tensor, others: Tensor, ignore: Tensor) -> tuple[Tensor, float]:
+    """Symmetric InfoNCE (ImageBind, equation 1) in which some off-diagonal entries count as no negatives.
+
+    Args:
+        anchors: (n, d) of unit norm.
+        others: (n, d), unit norm times the inverse temperature.
+        ignore: (n, n) bool; entry (i, j) is left out for i != j.
+
+    Returns:
+        The loss, and the share of anchors whose own item is the nearest of those that count.
+    """
+    logits = anchors @ others.T
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(ignore & ~own, -torch.inf)
+    labels = torch.arange(len(logits), device=logits.device)
+    loss = 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
+    return loss, float((logits.argmax(dim=1) == labels).float().mean())
+
