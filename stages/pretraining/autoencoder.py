@@ -34,11 +34,15 @@ class AutoencoderConfig:
     latent_channels: int
     """Channels of the latents."""
     object_weight: float = 5.0
-    """Loss weight of the object's pixels over the background's: small objects are what an autoencoder blurs first."""
+    """Loss weight of the object's pixels over the background's: small objects are what an autoencoder blurs first. In
+    spectrograms, of the audible bins over the rest: a tremolo is a ripple of a few decibels on one bright line."""
     kl_weight: float = 1e-5
     """Weight of the Kullback-Leibler term per latent, small as in latent diffusion."""
     seed: int = 0
     """Numbers the training samples."""
+
+AUDIBLE = -4.0
+"""Log-mel magnitude, about 50 dB below the loudest tone, above which a bin counts as the object."""
 
 
 def pictures(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
@@ -100,10 +104,12 @@ class AutoencoderStage:
 
     def _weights(self, batch: Tensor) -> Tensor:
         if self.config.kind == "spectrogram":
-            return torch.ones_like(batch)
-        background = batch[:, :, :1, :1]  # the corner pixel: objects keep clear of the frame
-        mask = ((batch - background).abs().amax(1, keepdim=True) > 0.02).float()
-        return 1 + (self.config.object_weight - 1) * F.max_pool2d(mask, 3, stride=1, padding=1)
+            mask = (batch > AUDIBLE).float()
+        else:
+            background = batch[:, :, :1, :1]  # the corner pixel: objects keep clear of the frame
+            mask = ((batch - background).abs().amax(1, keepdim=True) > 0.02).float()
+            mask = F.max_pool2d(mask, 3, stride=1, padding=1)
+        return 1 + (self.config.object_weight - 1) * mask
 
     def evaluate(self) -> dict[str, float]:
         """Error on fresh scenes; for pictures also the share of attributes that the oracle reads back, seen and held out."""

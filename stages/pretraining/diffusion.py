@@ -13,16 +13,21 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextModel
+from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextModel, SpeechT5HifiGan
 
-from anygen.decoders.base import ConditioningSpec
+from anygen.decoders.audio import AudioDecoder
+from anygen.decoders.base import ConditioningSpec, Decoder
 from anygen.decoders.build import build_audio_unet, build_image_unet, build_scheduler, build_video_unet
 from anygen.decoders.denoising import denoising_loss
+from anygen.decoders.image import ImageDecoder
 from anygen.decoders.inflate import init_video_from_image
 from anygen.decoders.mel import log_mel
+from anygen.decoders.parts import DecoderDefaults, DecoderParts
+from anygen.decoders.video import VideoDecoder
 from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.toybox import sound, visual
+from anygen.toybox.captions import caption
 from anygen.toybox.scene import Scene, sample_scene
 
 from .text_encoder import drawn_caption, embed_texts, random_subset
@@ -34,20 +39,30 @@ class DiffusionConfig:
 
     modality: Modality
     """image, audio or video."""
-    autoencoder: Path
+    autoencoder: str
     """Folder of the frozen autoencoder."""
-    text_encoder: Path
+    text_encoder: str
     """Folder with `text_encoder/` and `tokenizer/`, frozen."""
     block_out_channels: tuple[int, ...]
     """UNet widths, finest level first."""
     bank_size: int
     """Scenes rendered and encoded once before training."""
-    image_unet: Path | None = None
+    bank: str
+    """File that keeps the encoded scenes."""
+    image_unet: str | None = None
     """Image UNet whose spatial layers a video UNet starts from."""
     object_weight: float = 4.0
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
     """Share of samples with the empty caption, for classifier-free guidance (Ho and Salimans 2022)."""
+    vocoder: str | None = None
+    """Folder of the vocoder that an audio decoder is saved and graded with."""
+    num_inference_steps: int = 20
+    """Default steps of the saved decoder, and of the evaluation."""
+    guidance_scale: float = 3.0
+    """Default guidance of the saved decoder, and of the evaluation."""
+    evaluation_count: int = 64
+    """Samples that an evaluation grades, seen and held out each."""
     seed: int = 0
     """Initialisation, scenes and captions."""
 
@@ -91,22 +106,29 @@ MEDIA: dict[Modality, _Medium] = {
     Modality.AUDIO: _Medium(_sounds, build_audio_unet, ClapTextModelWithProjection, _class_label, 64),
 }
 
+DECODERS: dict[Modality, Any] = {
+    Modality.IMAGE: ImageDecoder,
+    Modality.AUDIO: AudioDecoder,
+    Modality.VIDEO: VideoDecoder,
+}
+
 
 class DiffusionStage:
     """The denoising loss on a bank of latents, captions drawn anew each time a scene is seen."""
 
-    def __init__(self, config: DiffusionConfig, cache: Path) -> None:
-        """Load the frozen parts, build the UNet and encode the bank (or read it from `cache`)."""
+    def __init__(self, config: DiffusionConfig) -> None:
+        """Load the frozen parts, build the UNet and encode the bank, or read it from its file."""
         self.config, self.medium = config, MEDIA[config.modality]
         self.name, self.dataset_size = f"{config.modality}-diffusion", config.bank_size
         self.autoencoder = AutoencoderKL.from_pretrained(config.autoencoder).eval()
-        self.text_encoder = self.medium.text_encoder.from_pretrained(config.text_encoder / "text_encoder").eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(config.text_encoder / "tokenizer")
+        texts = Path(config.text_encoder)
+        self.text_encoder = self.medium.text_encoder.from_pretrained(texts / "text_encoder").eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(texts / "tokenizer")
         self.scheduler = build_scheduler()
         self.spec = self.medium.spec(self.tokenizer.model_max_length, self.text_encoder.config.hidden_size)
         rng = np.random.default_rng((config.seed, 5))
         self.scenes = [sample_scene(rng) for _ in range(config.bank_size)]
-        self.latents, self.masks = self._bank(cache)
+        self.latents, self.masks = self._bank(Path(config.bank))
         torch.manual_seed(config.seed)
         self.unet = self._build()
 
@@ -121,7 +143,9 @@ class DiffusionStage:
         unet = self.medium.build(**shape, cross_attention_dim=self.spec.width)
         if self.config.image_unet is not None:
             if self.config.modality is not Modality.VIDEO:
-                raise BadArgument("Found image_unet for another modality; only a video UNet starts from one. Leave it out.")
+                raise BadArgument(
+                    f"Found image_unet for {self.config.modality}; only a video UNet starts from one. Leave it out."
+                )
             init_video_from_image(UNet2DConditionModel.from_pretrained(self.config.image_unet), unet)
         return unet
 
@@ -138,7 +162,8 @@ class DiffusionStage:
                 rng = np.random.default_rng((self.config.seed, 6, start))
                 data = self.medium.draw(self.scenes[start : start + self.medium.chunk], rng)
                 frames = data.flatten(0, 1) if data.ndim == 5 else data
-                encoded = self.autoencoder.encode(frames).latent_dist.mode() * self.autoencoder.config.scaling_factor
+                encoded = self.autoencoder.encode(frames).latent_dist.mode()
+                encoded = encoded * self.autoencoder.config.scaling_factor
                 mask = _object_mask(frames, encoded.shape[-2:])
                 if data.ndim == 5:  # films: (n f, C, h, w) to (n, C, f, h, w)
                     encoded, mask = (x.unflatten(0, data.shape[:2]).movedim(1, 2) for x in (encoded, mask))
@@ -165,9 +190,10 @@ class DiffusionStage:
         for index in indices:
             rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
             named = random_subset(self.scenes[index].revealed(self.config.modality), rng)
-            captions.append("" if rng.random() < self.config.unconditional else drawn_caption(named, rng, 0.7))
-        rows = torch.from_numpy(indices)
-        return {"latents": self.latents[rows].float(), "masks": self.masks[rows].float(), "captions": captions}
+            dropped = rng.random() < self.config.unconditional
+            captions.append("" if dropped else drawn_caption(named, rng, 0.7))
+        latents, masks = (x[torch.from_numpy(indices)].float() for x in (self.latents, self.masks))
+        return {"latents": latents, "masks": masks, "captions": captions}
 
     def training_forward(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The denoising loss, object weighted."""
@@ -184,18 +210,55 @@ class DiffusionStage:
         )
         return {"loss": loss}, {}
 
+    def decoder(self) -> Decoder:
+        """The decoder as it stands, with the UNet that is being trained."""
+        modules = {
+            "unet": self.unet,
+            "vae": self.autoencoder,
+            "scheduler": self.scheduler,
+            "text_encoder": self.text_encoder,
+            "tokenizer": self.tokenizer,
+        }
+        if self.config.vocoder is not None:
+            modules["vocoder"] = SpeechT5HifiGan.from_pretrained(self.config.vocoder).eval()
+        sizes: dict[Modality, dict[str, Any]] = {
+            Modality.IMAGE: {"height": 64, "width": 64},
+            Modality.VIDEO: {"height": 64, "width": 64, "num_frames": 16, "fps": 8.0},
+            Modality.AUDIO: {"audio_length_in_s": 2.0},
+        }
+        defaults = DecoderDefaults(
+            num_inference_steps=self.config.num_inference_steps,
+            guidance_scale=self.config.guidance_scale,
+            **sizes[self.config.modality],
+        )
+        parts = DecoderParts(self.config.modality, modules, spec=self.spec, defaults=defaults)
+        return DECODERS[self.config.modality](parts)
+
     def evaluate(self) -> dict[str, float]:
-        """The loss on held-out scenes at fixed noise; samples are graded by `anygen eval toybox`."""
-        return {}
+        """Share of attributes that the oracle reads in samples from full captions, seen and held out."""
+        from anygen.stages.evaluation.grade import grade
+
+        decoder, scores = self.decoder(), {}
+        for group, held_out in (("seen", False), ("held_out", True)):
+            rng = np.random.default_rng((self.config.seed + 1, 8, held_out))
+            scenes = [sample_scene(rng, held_out=held_out) for _ in range(self.config.evaluation_count)]
+            expected = [scene.revealed(self.config.modality) for scene in scenes]
+            made = []
+            for start in range(0, len(scenes), 16):
+                chunk = expected[start : start + 16]
+                seeds = list(range(start, start + len(chunk)))
+                made += decoder(decoder.encode_text([caption(x) for x in chunk]), seeds=seeds)
+            for name, (right, count) in grade(self.config.modality, made, expected).items():
+                scores[f"{group}/{name}"] = right / max(1, count)
+        return scores
 
     def save(self, folder: Path) -> None:
-        """UNet and scheduler in diffusers' layout."""
-        self.unet.save_pretrained(folder / "unet")
-        self.scheduler.save_pretrained(folder / "scheduler")
+        """The whole decoder in diffusers' layout."""
+        self.decoder().save_pretrained(str(folder))
 
 
 def _object_mask(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """1 at the latents that the object touches, (n, 1, h, w); spectrograms have no background, so all ones."""
+    """1 at the latents that the object touches, (n, 1, h, w); all ones for spectrograms."""
     if frames.shape[1] == 1:
         return torch.ones(len(frames), 1, *size)
     away = (frames - frames[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.02

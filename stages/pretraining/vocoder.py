@@ -37,7 +37,7 @@ class VocoderConfig:
     """Channels before the first upsampling; each of the four halves them."""
     segment_frames: int = 64
     """Mel frames per training segment."""
-    autoencoder: Path | None = None
+    autoencoder: str | None = None
     """Spectrogram autoencoder; half of the inputs pass through it, since that is what the vocoder gets in use."""
     seed: int = 0
     """Initialisation and sounds."""
