@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,6 +24,10 @@ PCM_SCALE = 32768.0
 """Full scale of 16-bit PCM; reading divides by it, so writing multiplies by it and a round trip is exact."""
 
 _MAX_OVERSHOOT = 8.0
+_LOSSLESS = frozenset({"flac", "alac"})
+# Sizes from here on are what programs put that write into a pipe and cannot know better.
+_WAV_UNKNOWN_SIZE = 0x7FFF0000
+_MAX_WAV_CHUNKS = 64
 _INT_SCALES = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31, np.dtype(np.int64): 2.0**63}
 
 
@@ -98,15 +102,46 @@ def _from_file(source: object, label: str, limits: MediaLimits) -> Audio:
             stream = pick_stream(container, label, "audio")
             context = stream.codec_context
             _check_shape(context.channels, 0, context.sample_rate, limits, label)
-            scan(container, stream, label, "audio", limits.max_audio_seconds)
+            is_wav = container.format.name == "wav"
+            if is_wav:
+                _check_wav_size(file, label)
+            timeline = scan(container, stream, label, "audio", limits.max_audio_seconds)
         with open_container(file, label, "audio", limits) as container:
             stream = pick_stream(container, label, "audio")
             blocks = list(_decode(container, stream, limits, label))
-            sample_rate = stream.codec_context.sample_rate
+            sample_rate, codec = stream.codec_context.sample_rate, stream.codec_context.name
     if not blocks:
         raise BadMedia(f"{label}: found a sound track with no samples, expected a sound; export it again")
     samples = np.concatenate(blocks, axis=1)
-    return Audio(_tame(samples, label), int(sample_rate))
+    audio = Audio(_tame(samples, label), int(sample_rate))
+    if not is_wav:
+        _check_complete(audio.duration, float(timeline.span), codec in _LOSSLESS, label)
+    return audio
+
+
+def _check_complete(seconds: float, span: float, lossless: bool, label: str) -> None:
+    """Raise BadMedia when less was decoded than the packets promised; lossy codecs may drop a little."""
+    if seconds < (span - 0.02 if lossless else 0.98 * span - 0.3):
+        part = f"found {seconds:.2f} of {span:.2f} s undamaged"
+        raise BadMedia(f"{label}: {part}, expected a complete sound; export or download it again")
+
+
+def _check_wav_size(file: BinaryIO, label: str) -> None:
+    """Raise BadMedia when a WAV file holds less than its header says: FFmpeg plays what is there."""
+    end = file.seek(0, os.SEEK_END)
+    position = 12
+    for _ in range(_MAX_WAV_CHUNKS):
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            if end - position - 8 < size < _WAV_UNKNOWN_SIZE:
+                part = f"found {end - position - 8} of {size} bytes of samples"
+                raise BadMedia(f"{label}: {part}, expected a complete audio; export or download it again")
+            return
+        position += 8 + size + size % 2
 
 
 def _decode(container: Any, stream: Any, limits: MediaLimits, label: str) -> Iterator[np.ndarray]:

@@ -106,9 +106,8 @@ def load_media(
         modality: What the source is to be read as; never TEXT.
         source: A path, the content of a file as `bytes`, a PIL image, a numpy array, or a media object.
         limits: `MediaLimits()` when None.
-        rate: For arrays that cannot carry it: samples a second of audio, frames a second of video. For IMU
-            files and
-            arrays: samples a second, 400 assumed with a warning in the log when None.
+        rate: For arrays, which cannot carry it: samples a second of audio, frames a second of video. For IMU
+            files and arrays: samples a second, 400 assumed with a warning in the log when None.
 
     Returns:
         A `PIL.Image.Image` (RGB), `Audio`, `Video`, `Depth`, `Thermal` or `IMU`.
@@ -118,7 +117,7 @@ def load_media(
         BadMedia: missing, unreadable, damaged, or of another kind.
         LimitExceeded: larger than the limits.
     """
-    if modality not in _READERS:
+    if not isinstance(modality, str) or modality not in _READERS:
         allowed = ", ".join(MEDIA_INPUTS)
         raise BadArgument(f"found modality {str(modality)!r}, expected one of {allowed}")
     modality = Modality(modality)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import logging
 import os
 from collections.abc import Callable
@@ -26,7 +25,7 @@ _NPY_HEADERS: dict[tuple[int, int], Callable[[BinaryIO], tuple[tuple[int, ...], 
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _IMU_COLUMNS = "accelerometer x, y, z, gyroscope x, y, z"
-_MAX_LINE = 1024
+_CELL_CHARACTERS = 32
 
 
 def read_depth(source: object, limits: MediaLimits, rate: float | None = None) -> Depth:
@@ -68,7 +67,8 @@ def _depth_array(array: np.ndarray, label: str) -> np.ndarray:
     """float32 (h, w) metres. Raises BadMedia."""
     if not np.issubdtype(array.dtype, np.floating):
         raise BadMedia(f"{label}: found {array.dtype}, expected float metres; convert the unit and the type")
-    return Depth(array.astype(np.float32)).meters
+    with np.errstate(over="ignore"):
+        return Depth(array.astype(np.float32)).meters
 
 
 def read_thermal(source: object, limits: MediaLimits, rate: float | None = None) -> Thermal:
@@ -112,7 +112,8 @@ def _thermal_array(array: np.ndarray, label: str) -> np.ndarray:
         raise BadMedia(
             f"{label}: found {array.dtype}, expected floats in 0 to 1, uint8 or uint16; convert it"
         )
-    return Thermal(array.astype(np.float32)).values
+    with np.errstate(over="ignore"):
+        return Thermal(array.astype(np.float32)).values
 
 
 def read_imu(source: object, limits: MediaLimits, rate: float | None = None) -> IMU:
@@ -203,27 +204,39 @@ def _read_npy(source: object, kind: str, limits: MediaLimits) -> np.ndarray:
 def _read_csv(source: object, limits: MediaLimits, label: str) -> np.ndarray:
     """float64 (lines, columns) of comma-separated numbers. Raises BadMedia or LimitExceeded."""
     rows: list[list[float]] = []
-    most_columns = limits.max_imu_samples
-    with open_source(source, "IMU", limits) as file, decoding(label, "IMU"):
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        for number, cells in enumerate(csv.reader(text), start=1):
-            if not cells:
-                continue
-            try:
-                row = [float(cell) for cell in cells]
-            except ValueError:
-                if rows or number > 1:
-                    raise BadMedia(
-                        f"{label}: line {number} holds words, expected numbers ({_IMU_COLUMNS})"
-                    ) from None
-                continue
-            if rows and len(row) != len(rows[0]):
+    most = 6 * limits.max_imu_samples
+    longest = _CELL_CHARACTERS * limits.max_imu_samples
+    with open_source(source, "IMU", limits) as file:
+        for number in itertools.count(1):
+            line = file.readline(longest)
+            if not line:
+                break
+            # Counted before they are split: commas alone would become a list a hundred times their size.
+            if len(line) == longest or (line.count(b",") + 1) * (len(rows) + 1) > most:
+                _check_count(limits.max_imu_samples + 1, limits, label)
+            row = _parse_line(line, number, bool(rows), label)
+            if row and rows and len(row) != len(rows[0]):
                 found = f"line {number} has {len(row)} numbers and the first {len(rows[0])}"
                 raise BadMedia(f"{label}: {found}, expected the same on every line; repair the table")
-            if len(row) > most_columns or len(rows) >= limits.max_imu_samples:
-                _check_count(limits.max_imu_samples + 1, limits, label)
-            rows.append(row)
-        text.detach()
+            if row:
+                rows.append(row)
     if not rows:
         raise BadMedia(f"{label}: found no numbers, expected 6 columns ({_IMU_COLUMNS}); export it again")
     return np.array(rows, dtype=np.float64)
+
+
+def _parse_line(line: bytes, number: int, inside: bool, label: str) -> list[float]:
+    """The numbers of a line; none for an empty line and for words in the first one. Raises BadMedia."""
+    try:
+        cells = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+    except UnicodeDecodeError:
+        raise BadMedia(f"{label}: found bytes that are no text, expected .npy or .csv; convert it") from None
+    try:
+        return [float(cell) for cell in cells.split(",")] if cells else []
+    except ValueError:
+        if inside or number > 1:
+            found = f"line {number} holds something else than numbers"
+            raise BadMedia(
+                f"{label}: {found}, expected 6 columns ({_IMU_COLUMNS}); repair the table"
+            ) from None
+        return []

@@ -88,6 +88,10 @@ def _pick_frames(
     last = start
     for index, frame in enumerate(decoded):
         size = size or _frame_size(frame, limits, label)
+        if frame.is_corrupt:
+            raise BadMedia(
+                f"{label}: found a damaged frame, expected a complete video; export or download it again"
+            )
         if (frame.width, frame.height) != size:
             raise BadMedia(f"{label}: the frame size changes midway, expected one size; convert the video")
         last = timeline.times[min(index, available - 1)] if frame.pts is None else frame.pts * frame.time_base
