@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from anygen.decoders.build import (
     build_video_unet,
     build_vocoder,
 )
-from anygen.encoders.imagebind import ImageBindConfig, ImageBindModel, TextTokenizer, save_encoder
+from anygen.encoders.imagebind import ImageBindConfig, ImageBindModel, TextTokenizer
 from anygen.encoders.imagebind.config import (
     AudioTowerConfig,
     DepthTowerConfig,
