@@ -1,7 +1,7 @@
 """Answer real mixed inputs with a bundled model, through the command line and through Python.
 
-`make demo` runs `python examples/demo.py --out demo [--model NAME] [--seed N]`. It writes what the model makes
-and a contact sheet of it all, and prints one line about each file.
+`make demo` runs `python examples/demo.py --out demo [--model NAME] [--seed N]`. It writes what the model
+makes and a contact sheet of it all, and prints one line about each file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> int:
     start = time.perf_counter()
     exchanges = [ask_command_line(arguments), *ask_python(arguments)]
     sheet = arguments.out / "contact-sheet.png"
-    subtitle = f"Any mix in, any mix out. Model {arguments.model}, seed {arguments.seed}. In gray: what the oracle reads."
+    subtitle = f"Any mix in, any mix out: {arguments.model}, seed {arguments.seed}. Gray: what the oracle reads."
     save_contact_sheet(exchanges, sheet, title="anygen", subtitle=subtitle)
     print(f"{sheet}: everything above on one page ({time.perf_counter() - start:.0f} s in all)")
     return 0
