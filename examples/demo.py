@@ -43,7 +43,7 @@ def main() -> int:
     start = time.perf_counter()
     exchanges = [ask_command_line(arguments), *ask_python(arguments)]
     sheet = arguments.out / "contact-sheet.png"
-    subtitle = f"Any mix in, any mix out: {arguments.model}, seed {arguments.seed}. Gray: what the oracle reads."
+    subtitle = f"Any mix in, any mix out: {arguments.model}, seed {arguments.seed}. Gray: oracle readings."
     save_contact_sheet(exchanges, sheet, title="anygen", subtitle=subtitle)
     print(f"{sheet}: everything above on one page ({time.perf_counter() - start:.0f} s in all)")
     return 0
