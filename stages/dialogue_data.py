@@ -1,0 +1,67 @@
+"""From toybox dialogues to prompts: the one reading of a dialogue that all language stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from anygen.modality import Modality
+from anygen.prompting import SignalPart, SlotPart, TrainingTurn
+from anygen.toybox.captions import caption
+from anygen.toybox.dialogue_types import Dialogue, InputMedia, Part, Signal
+
+TOLD_AS: dict[Modality, str] = {
+    Modality.IMAGE: "picture",
+    Modality.VIDEO: "film",
+    Modality.AUDIO: "sound",
+    Modality.DEPTH: "depth map",
+    Modality.THERMAL: "heat map",
+    Modality.IMU: "motion trace",
+}
+"""How an attached medium is told in words, where a stage has no eyes yet."""
+
+NewPart = str | SlotPart | SignalPart | None
+
+
+def _turns(dialogue: Dialogue, convert: Callable[[Part], NewPart]) -> list[TrainingTurn]:
+    return [
+        TrainingTurn(role=turn.role, parts=tuple(p for p in map(convert, turn.parts) if p is not None))
+        for turn in dialogue.turns
+    ]
+
+
+def seen_turns(dialogue: Dialogue) -> list[TrainingTurn]:
+    """Media become slots that hold the `InputMedia`; signals become groups that hold the `Signal`."""
+
+    def convert(part: Part) -> NewPart:
+        if isinstance(part, InputMedia):
+            return SlotPart(part.modality, part)
+        return SignalPart(part.modality, part) if isinstance(part, Signal) else part
+
+    return _turns(dialogue, convert)
+
+
+def told_turns(dialogue: Dialogue, rng: np.random.Generator, *, signals: bool) -> list[TrainingTurn]:
+    """Media are told in words; signals are kept or left out.
+
+    Args:
+        dialogue: Any dialogue.
+        rng: Draws the wording.
+        signals: Keep the signal groups.
+    """
+
+    def convert(part: Part) -> NewPart:
+        if isinstance(part, InputMedia):
+            words = caption(part.scene.revealed(part.modality), rng if rng.random() < 0.3 else None)
+            return f" ({TOLD_AS[part.modality]}: {words}) "
+        if isinstance(part, Signal):
+            return SignalPart(part.modality, part) if signals else None
+        return part
+
+    return _turns(dialogue, convert)
+
+
+def plain_text(turns: list[TrainingTurn]) -> str:
+    """All words of a dialogue, as a tokenizer's training text."""
+    return " ".join("".join(p for p in turn.parts if isinstance(p, str)) for turn in turns)
