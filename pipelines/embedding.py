@@ -91,8 +91,8 @@ class EmbeddingPipeline:
         """Embed items of one or several modalities.
 
         Args:
-            **items: Modality name (`text`, `image`, `audio`, `video`, `depth`, `thermal`, `imu`) to one item or a
-                list of them: strings for text; paths, arrays or media objects for the rest.
+            **items: Modality name (`text`, `image`, `audio`, `video`, `depth`, `thermal`, `imu`) to one item
+                or a list of them: strings for text; paths, arrays or media objects for the rest.
 
         Returns:
             (n, dim) float32 of unit norm for every name given. A text longer than the context is cut.
@@ -115,19 +115,25 @@ class EmbeddingPipeline:
     def _embed(self, modality: Modality, values: Any) -> NDArray[np.float32]:
         listed = list(values) if isinstance(values, list | tuple) else [values]
         if not listed:
-            raise BadArgument(f"Found an empty list for `{modality}`; expected at least one item. Leave it out.")
+            raise BadArgument(
+                f"Found an empty list for `{modality}`; expected at least one item. Leave it out."
+            )
         chunks = (listed[i : i + self.batch_size] for i in range(0, len(listed), self.batch_size))
         return np.concatenate([self._embed_chunk(modality, chunk) for chunk in chunks])
 
     def _embed_chunk(self, modality: Modality, values: Sequence[Any]) -> NDArray[np.float32]:
-        loaded = values if modality is Modality.TEXT else [load_media(modality, v, self.limits) for v in values]
+        loaded = (
+            values if modality is Modality.TEXT else [load_media(modality, v, self.limits) for v in values]
+        )
         if self._processor is None:
             self._processor = load_processor(self._folder)
         inputs = self._processor(modality, loaded).to(self.device)
         with torch.inference_mode():
             vectors = self._tower(modality).encode(modality, inputs).cpu().numpy()
         if not np.isfinite(vectors).all():
-            raise NonFinite(f"Found NaN or infinity in {modality} vectors; load the model with dtype=torch.float32.")
+            raise NonFinite(
+                f"Found NaN or infinity in {modality} vectors; load the model with dtype=torch.float32."
+            )
         return vectors
 
     def _tower(self, modality: Modality) -> ImageBindModel:

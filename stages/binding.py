@@ -1,7 +1,8 @@
-"""Binding: one space for all modalities from pairs with images alone (ImageBind, Girdhar et al. 2023, Section 3.2).
+"""Binding: one space for all modalities from pairs with images alone (ImageBind, Section 3.2).
 
-Trained pairs are exactly image-text, video-audio, image-depth, image-thermal and video-IMU. All others (audio-text,
-depth-text, audio-depth, ...) are emergent: they are never paired, and the evaluation says how well they bind.
+Trained pairs are exactly image-text, video-audio, image-depth, image-thermal and video-IMU. All others
+(audio-text, depth-text, audio-depth, ...) are emergent: they are never paired, and the evaluation says how
+well they bind.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ Batch = dict[Modality, tuple[Tensor, Tensor]]
 class BindingStage:
     """Symmetric InfoNCE over every pair (equation 1), all towers trained jointly.
 
-    False negatives: of the 1,872 seen scenes many share what a depth map or a caption tells, so an item that is true of an
-    anchor which is not its own is left out of that anchor's negatives (and the other way round), rather than pushed
-    away.
+    False negatives: of the 1,872 seen scenes many share what a depth map or a caption tells, so an item that
+    is true of an anchor which is not its own is left out of that anchor's negatives (and the other way
+    round), rather than pushed away.
 
     Args:
         config: Data and evaluation.
@@ -121,7 +122,7 @@ class BindingStage:
         return [{"params": list(self.model.parameters())}]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Render the samples at `indices`; images and videos are of different scenes, neither ever held out."""
+        """Render the samples at `indices`; images and videos are of different scenes, none held out."""
         rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
         batch: Batch = {}
         for anchor in dict.fromkeys(anchor for anchor, _ in self.pairs):
@@ -156,7 +157,9 @@ class BindingStage:
                 vectors[anchor], self._scaled(other, vectors[other]), ignore
             )
         weights = {f"{a}-{o}": self.config.pair_weights.get(o, 1.0) for a, o in self.pairs}
-        total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(weights.values())
+        total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(
+            weights.values()
+        )
         return {"loss": total, **losses}, report
 
     def _scaled(self, modality: Modality, vectors: Tensor) -> Tensor:
@@ -192,4 +195,3 @@ def info_nce(anchors: Tensor, others: Tensor, ignore: Tensor) -> tuple[Tensor, f
     labels = torch.arange(len(logits), device=logits.device)
     loss = 0.5 * (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels))
     return loss, float((logits.argmax(dim=1) == labels).float().mean())
-

@@ -1,4 +1,4 @@
-"""What the binding stage sees: toybox scenes in pairs of modalities, perturbed so that strangers' media work too."""
+"""What the binding stage sees: toybox scenes, perturbed so that strangers' media work too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from anygen.toybox.sensors import imu_batch
 from anygen.toybox.sound import sound_batch
 from anygen.toybox.visual import depth_batch, image_batch, thermal_batch, video_batch
 
-CODES: dict[str, dict[str, int]] = {n: {v: i for i, v in enumerate(values)} for n, values in ATTRIBUTES.items()}
+CODES: dict[str, dict[str, int]] = {
+    n: {v: i for i, v in enumerate(values)} for n, values in ATTRIBUTES.items()
+}
 """Attribute name to value to number."""
 UNNAMED = -1
 """Code of an attribute that is not revealed."""
@@ -103,7 +105,9 @@ def render_batch(
     tower = getattr(config, "vision" if modality is Modality.IMAGE else modality.value)
     if modality is Modality.IMAGE:
         pictures = image_batch(scenes, size=tower.image_size, rng=rng, jitter=jitter)
-        return pictures if perturbation is None else _perturb_frames(pictures[:, None], rng, perturbation)[:, 0]
+        return (
+            pictures if perturbation is None else _perturb_frames(pictures[:, None], rng, perturbation)[:, 0]
+        )
     draw, top = (depth_batch, 4.0) if modality is Modality.DEPTH else (thermal_batch, 1.0)
     maps = draw(scenes, size=tower.image_size, rng=rng, jitter=jitter)
     return maps if perturbation is None else _perturb_maps(maps, rng, perturbation, top)

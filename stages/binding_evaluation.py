@@ -37,9 +37,10 @@ def evaluate_binding(
         seed: Draws the scenes; none of them is a training sample's.
 
     Returns:
-        `zero_shot/{group}/{modality}/{attribute}`: nearest prompt by cosine, prompts averaged over completions.
-        `retrieval/{group}/{a}-{b}`: share of items of b that find an item of a which agrees on all attributes that both
-        reveal. `probe/{group}/{modality}/{attribute}`: ridge regression fitted on seen scenes. And means of each.
+        `zero_shot/{group}/{modality}/{attribute}`: nearest prompt by cosine, prompts averaged over
+        completions. `retrieval/{group}/{a}-{b}`: share of items of b that find an item of a which agrees on
+        all attributes that both reveal. `probe/{group}/{modality}/{attribute}`: ridge regression fitted on
+        seen scenes. And means of each.
     """
     rng = np.random.default_rng((seed, 2**31))
     train = [sample_scene(rng) for _ in range(2 * count)]
@@ -90,7 +91,9 @@ def embed_scenes(
         if modality is Modality.TEXT:
             inputs = processor(modality, [caption({n: getattr(s, n) for n in TAUGHT}) for s in part])
         else:
-            inputs = processor(modality, render_batch(modality, part, model.config, rng=rng, perturbation=None))
+            inputs = processor(
+                modality, render_batch(modality, part, model.config, rng=rng, perturbation=None)
+            )
         rows.append(model.encode(modality, inputs.to(device)).cpu())
     return torch.cat(rows)
 
@@ -125,7 +128,7 @@ def _complete(attributes: dict[str, str], rng: np.random.Generator) -> dict[str,
 def probe(
     vectors: Tensor, classes: NDArray[np.int64], queries: Tensor, num_classes: int, *, ridge: float = 1e-2
 ) -> NDArray[np.int64]:
-    """Classes (m,) of queries (m, d) by ridge regression of one-hot targets on vectors (n, d), with a bias."""
+    """Classes (m,) of queries (m, d), by ridge regression of one-hot targets on vectors (n, d)."""
     known = torch.from_numpy(classes != UNNAMED)
     x = F.pad(vectors[known].double(), (0, 1), value=1.0)
     y = F.one_hot(torch.from_numpy(classes)[known], num_classes).double()

@@ -67,7 +67,9 @@ def test_half_precision_files_load_as_asked(folder: Path) -> None:
     assert stored["modality_postprocessors.imu.1.log_logit_scale"].dtype == torch.float32
     again = load_encoder(folder)
     inputs = torch.rand(1, 1, 16, 16)
-    assert torch.allclose(again.encode(Modality.THERMAL, inputs), model.encode(Modality.THERMAL, inputs), atol=2e-3)
+    assert torch.allclose(
+        again.encode(Modality.THERMAL, inputs), model.encode(Modality.THERMAL, inputs), atol=2e-3
+    )
     assert load_encoder(folder, dtype=torch.bfloat16).modality_heads["imu"][3].weight.dtype == torch.bfloat16
 
 
@@ -76,7 +78,9 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
     weights = load_file(path)
     key = "modality_heads.imu.3.weight"
     save_file({k: v for k, v in weights.items() if k != key}, path)
-    with pytest.raises(WeightsMismatch, match=r"Found no modality_heads.imu.3.weight \(1 missing, 0 unknown keys\)"):
+    with pytest.raises(
+        WeightsMismatch, match=r"Found no modality_heads.imu.3.weight \(1 missing, 0 unknown keys\)"
+    ):
         load_encoder(folder)
     save_file(weights | {"modality_heads.imu.9.weight": torch.zeros(1)}, path)
     with pytest.raises(WeightsMismatch, match="Found the unknown modality_heads.imu.9.weight"):

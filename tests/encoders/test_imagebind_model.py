@@ -1,4 +1,4 @@
-"""The ImageBind model against the published key list and the golden outputs of the reference implementation."""
+"""The ImageBind model against the published key list and the golden outputs of the reference."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def reference_config(sizes: dict[str, Any], vocab_size: int) -> ImageBindConfig:
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
     with safe_open(REFERENCE, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys() if not key.startswith(("tok.", "trunk."))}
+        return {
+            key: file.get_tensor(key) for key in list(file.keys()) if not key.startswith(("tok.", "trunk."))
+        }
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,9 @@ def config() -> ImageBindConfig:
 @pytest.fixture(scope="module")
 def model(golden: dict[str, torch.Tensor], config: ImageBindConfig) -> ImageBindModel:
     model = ImageBindModel(config).eval()
-    model.load_state_dict({k.removeprefix("sd."): v for k, v in golden.items() if k.startswith("sd.")}, strict=True)
+    model.load_state_dict(
+        {k.removeprefix("sd."): v for k, v in golden.items() if k.startswith("sd.")}, strict=True
+    )
     return model
 
 
@@ -104,7 +108,9 @@ def test_published_keys_shapes_and_parameter_count() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_equal_the_reference(model: ImageBindModel, golden: dict[str, torch.Tensor], case: str) -> None:
+def test_outputs_equal_the_reference(
+    model: ImageBindModel, golden: dict[str, torch.Tensor], case: str
+) -> None:
     modality = CASES[case]
     with torch.no_grad():
         output = model({modality: case_input(golden, case)})[modality]
@@ -163,7 +169,9 @@ def test_pooling_takes_the_first_end_token_and_ignores_what_follows(model: Image
     assert torch.allclose(vectors[1:], shorter, atol=1e-6)
 
 
-def test_reduced_precision_stays_close(model: ImageBindModel, golden: dict[str, torch.Tensor], config: ImageBindConfig) -> None:
+def test_reduced_precision_stays_close(
+    model: ImageBindModel, golden: dict[str, torch.Tensor], config: ImageBindConfig
+) -> None:
     half = ImageBindModel(config).eval()
     half.load_state_dict(model.state_dict())
     half.to(torch.bfloat16)
@@ -182,7 +190,11 @@ def test_is_an_encoder(model: ImageBindModel) -> None:
 @pytest.mark.parametrize(
     ("modality", "shape", "message"),
     [
-        (Modality.VIDEO, (1, 3, 2, 224, 224), r"Found video inputs of shape \(1, 3, 2, 224, 224\); expected \(N, S, 3, T, H, W\)"),
+        (
+            Modality.VIDEO,
+            (1, 3, 2, 224, 224),
+            r"Found video inputs of shape \(1, 3, 2, 224, 224\); expected \(N, S, 3, T, H, W\)",
+        ),
         (Modality.VIDEO, (1, 1, 3, 4, 224, 224), "Found clips of 4 frames; expected 2"),
         (Modality.AUDIO, (1, 1, 128, 300), "Found a patch grid of 12 x 29; expected 228 patches"),
         (Modality.IMU, (1, 6, 1999), "Found an IMU trace of 1999 samples; expected 2000"),

@@ -97,7 +97,9 @@ def test_a_merges_file_is_enough(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version\nh i</w>\n")
     tower = TextTowerConfig(**SIZES, context_length=6)
     assert TextTokenizer.from_folder(tmp_path, tower)(["Hi"])[0].tolist() == [49406, 512, 49407, 0, 0, 0]
-    with pytest.raises(MissingPart, match="Found no tokenizer.json, bpe_simple_vocab_16e6.txt.gz or merges.txt"):
+    with pytest.raises(
+        MissingPart, match="Found no tokenizer.json, bpe_simple_vocab_16e6.txt.gz or merges.txt"
+    ):
         TextTokenizer.from_folder(tmp_path / "nowhere", tower)
 
 
@@ -126,7 +128,13 @@ def test_clips_are_spread_to_the_end() -> None:
 
 def test_frames_are_first_and_last_of_each_clip() -> None:
     options = {"num_clips": 5, "clip_seconds": 2.0, "frames_per_clip": 2}
-    assert clip_frames(300, 30.0, **options).tolist() == [[0, 59], [60, 119], [120, 179], [180, 239], [240, 299]]
+    assert clip_frames(300, 30.0, **options).tolist() == [
+        [0, 59],
+        [60, 119],
+        [120, 179],
+        [180, 239],
+        [240, 299],
+    ]
     assert clip_frames(16, 8.0, **options).tolist() == [[0, 15]] * 5
     assert clip_frames(1, 8.0, **options).tolist() == [[0, 0]] * 5
 
@@ -215,7 +223,13 @@ def test_resampling_keeps_a_tone() -> None:
 
 def test_only_the_first_channel_counts_but_the_mean_is_of_all() -> None:
     waves = torch.rand(1, 2, 16000)
-    options = {"sample_rate": 16000, "num_mel_bins": 32, "target_frames": 204, "num_clips": 1, "clip_seconds": 2.0}
+    options = {
+        "sample_rate": 16000,
+        "num_mel_bins": 32,
+        "target_frames": 204,
+        "num_clips": 1,
+        "clip_seconds": 2.0,
+    }
     stereo = spectrogram_clips(waves, **options, mean=0.0, std=1.0)
     mono = spectrogram_clips(waves[:, :1], **options, mean=0.0, std=1.0)
     assert torch.allclose(stereo, mono, atol=1e-2)
@@ -228,7 +242,9 @@ def test_what_cannot_be_prepared_is_refused() -> None:
         processor(Modality.IMAGE, [])
     with pytest.raises(BadMedia, match="Found an item of type str; expected Audio"):
         processor(Modality.AUDIO, ["a.wav"])
-    with pytest.raises(BadMedia, match=r"Found a image batch of float64 \(2, 3\); expected uint8 \(n, h, w, 3\)"):
+    with pytest.raises(
+        BadMedia, match=r"Found a image batch of float64 \(2, 3\); expected uint8 \(n, h, w, 3\)"
+    ):
         processor(Modality.IMAGE, np.zeros((2, 3)))
     with pytest.raises(BadMedia, match="Found audio of 10 samples; expected at least 400"):
         processor(Modality.AUDIO, [Audio(np.zeros((1, 10), np.float32), 16000)])

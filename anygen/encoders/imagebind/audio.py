@@ -1,7 +1,7 @@
 """Log-mel spectrograms as Kaldi computes them, resampling, and where the clips of a recording start.
 
-Kaldi's filter bank with `htk_compat`, a Hann window of 25 ms every 10 ms, pre-emphasis 0.97, no dither and no energy;
-written over torch so that a batch of waveforms is one call.
+Kaldi's filter bank with `htk_compat`, a Hann window of 25 ms every 10 ms, pre-emphasis 0.97, no dither and no
+energy; written over torch so that a batch of waveforms is one call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def log_mel(waveforms: Tensor, *, sample_rate: int = 16000, num_mel_bins: int = 
     frames = waveforms.unfold(-1, window, hop)
     frames = frames - frames.mean(dim=-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-    frames = (frames - PREEMPHASIS * previous) * torch.hann_window(window, periodic=False, device=frames.device)
+    frames = (frames - PREEMPHASIS * previous) * torch.hann_window(
+        window, periodic=False, device=frames.device
+    )
     padded = 1 << (window - 1).bit_length()
     spectrum = torch.fft.rfft(frames, n=padded)
     power = spectrum.real.square() + spectrum.imag.square()
@@ -56,7 +58,7 @@ def log_mel(waveforms: Tensor, *, sample_rate: int = 16000, num_mel_bins: int = 
 
 @functools.lru_cache(maxsize=8)
 def _mel_bank(sample_rate: int, fft_size: int, num_mel_bins: int) -> Tensor:
-    """Triangles (num_mel_bins, fft_size // 2 + 1) on Kaldi's mel scale 1127 ln(1 + f / 700); Nyquist has no weight."""
+    """Triangles (num_mel_bins, fft_size // 2 + 1), even on Kaldi's scale 1127 ln(1 + f / 700)."""
 
     def mel(hertz: Tensor) -> Tensor:
         return 1127.0 * torch.log(1.0 + hertz / 700.0)
@@ -92,7 +94,9 @@ def resample(waveform: Tensor, source_rate: int, target_rate: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _sinc_kernel(source: int, target: int, *, crossings: int = 6, rolloff: float = 0.99) -> tuple[Tensor, int]:
+def _sinc_kernel(
+    source: int, target: int, *, crossings: int = 6, rolloff: float = 0.99
+) -> tuple[Tensor, int]:
     """One filter (target, 1, taps) per output phase, and the samples it reaches to the left."""
     cutoff = min(source, target) * rolloff
     reach = math.ceil(crossings * source / cutoff)
@@ -126,7 +130,8 @@ def spectrogram_clips(
     """Normalised spectrograms of the clips of some recordings of equal length.
 
     Args:
-        waveforms: (N, channels, n) float32; the mean that is subtracted is over all channels, the rest uses the first.
+        waveforms: (N, channels, n) float32; the mean that is subtracted is over all channels, the rest uses
+            the first.
         sample_rate: Samples per second.
         num_mel_bins: Height of a spectrogram.
         target_frames: Width of a spectrogram; cut, or padded with 0 before normalising.

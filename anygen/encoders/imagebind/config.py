@@ -1,7 +1,7 @@
 """Sizes of the ImageBind towers: the published `imagebind-huge`, the bundled tiny one, and anything between.
 
-Section 3 and appendix B of Girdhar et al. 2023 (ImageBind) give the architecture; the sizes are those of the published
-checkpoint. A field `None` in `ImageBindConfig` means that the model has no such tower.
+Section 3 and appendix B of Girdhar et al. 2023 (ImageBind) give the architecture; the sizes are those of the
+published checkpoint. A field `None` in `ImageBindConfig` means that the model has no such tower.
 """
 
 from __future__ import annotations
@@ -175,7 +175,12 @@ class ImuTowerConfig(TowerConfig):
 
 
 AnyTowerConfig = (
-    TextTowerConfig | VisionTowerConfig | AudioTowerConfig | DepthTowerConfig | ThermalTowerConfig | ImuTowerConfig
+    TextTowerConfig
+    | VisionTowerConfig
+    | AudioTowerConfig
+    | DepthTowerConfig
+    | ThermalTowerConfig
+    | ImuTowerConfig
 )
 
 TOWER_NAMES = ("vision", "text", "audio", "depth", "thermal", "imu")
@@ -237,9 +242,10 @@ def imagebind_huge() -> ImageBindConfig:
     )
 
 
-
-def imagebind_tiny(*, vocab_size: int, start_token_id: int, end_token_id: int, pad_token_id: int) -> ImageBindConfig:
-    """The bundled size: the toybox world at 64 pixels and 2 s, six towers of a few hundred thousand parameters.
+def imagebind_tiny(
+    *, vocab_size: int, start_token_id: int, end_token_id: int, pad_token_id: int
+) -> ImageBindConfig:
+    """The bundled size: the toybox world at 64 pixels and 2 s.
 
     Args:
         vocab_size: Of the tokenizer, special ids included.

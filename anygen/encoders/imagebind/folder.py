@@ -1,4 +1,4 @@
-"""An encoder on disk: `config.json`, `model.safetensors` with the published keys, and the tokenizer's files."""
+"""An encoder on disk: `config.json`, `model.safetensors` with the published keys, the tokenizer's files."""
 
 from __future__ import annotations
 
@@ -54,11 +54,15 @@ def load_config(folder: Path) -> ImageBindConfig:
     """Read an encoder folder's configuration. Raises MissingPart, CheckpointCorrupt or BadArgument."""
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise MissingPart(f"Found no {CONFIG_FILE} in {folder.name}; expected an encoder folder. Check the path.")
+        raise MissingPart(
+            f"Found no {CONFIG_FILE} in {folder.name}; expected an encoder folder. Check the path."
+        )
     try:
         data = json.loads(path.read_text())
     except ValueError:
-        raise CheckpointCorrupt(f"Found a {CONFIG_FILE} in {folder.name} that is not JSON; fetch it again.") from None
+        raise CheckpointCorrupt(
+            f"Found a {CONFIG_FILE} in {folder.name} that is not JSON; fetch it again."
+        ) from None
     return from_json(ImageBindConfig, data, where=CONFIG_FILE)
 
 
@@ -90,7 +94,7 @@ def load_encoder(
 
 
 def load_processor(folder: Path) -> ImageBindProcessor:
-    """Make the processor of an encoder folder, with its tokenizer when it has a text tower. Raises MissingPart."""
+    """Make an encoder folder's processor, tokenizer included if it has a text tower. Raises MissingPart."""
     config = load_config(folder)
     tokenizer = TextTokenizer.from_folder(folder, config.text) if config.text else None
     return ImageBindProcessor(config, tokenizer)
@@ -102,10 +106,12 @@ def _read_towers(path: Path, towers: tuple[str, ...], dtype: torch.dtype) -> dic
         raise MissingPart(f"Found no {path.name} in {path.parent.name}; expected the encoder's weights.")
     try:
         with safe_open(str(path), "pt") as file:
-            keys = [key for key in file.keys() if key.split(".")[1] in towers]
+            keys = [key for key in list(file.keys()) if key.split(".")[1] in towers]
             tensors = {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, IndexError):
-        raise CheckpointCorrupt(f"Found a {path.name} that cannot be read; expected safetensors. Fetch it again.") from None
+        raise CheckpointCorrupt(
+            f"Found a {path.name} that cannot be read; expected safetensors. Fetch it again."
+        ) from None
     return {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
 
 
@@ -114,8 +120,9 @@ def _check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     if missing or unknown:
         what = f"no {missing[0]}" if missing else f"the unknown {unknown[0]}"
         raise WeightsMismatch(
-            f"Found {what} ({len(missing)} missing, {len(unknown)} unknown keys); expected the {len(expected)} keys of "
-            f"the configuration. Check that {WEIGHTS_FILE} belongs to {CONFIG_FILE}."
+            f"Found {what} ({len(missing)} missing, {len(unknown)} unknown keys); "
+            f"expected the {len(expected)} keys of the configuration. "
+            f"Check that {WEIGHTS_FILE} belongs to {CONFIG_FILE}."
         )
     for key, value in expected.items():
         if found[key].shape != value.shape:

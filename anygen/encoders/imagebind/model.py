@@ -1,7 +1,8 @@
 """ImageBind: one transformer tower per modality, all ending in one space (Girdhar et al. 2023).
 
-State-dict keys and shapes are those of the published checkpoint, so it loads with `strict=True`. `forward` gives the
-published outputs, scale included; `encode` gives unit-norm vectors, which is what everything behind the encoder takes.
+State-dict keys and shapes are those of the published checkpoint, so it loads with `strict=True`. `forward`
+gives the published outputs, scale included; `encode` gives unit-norm vectors, which is what everything behind
+the encoder takes.
 """
 
 from __future__ import annotations
@@ -188,7 +189,9 @@ class ImageBindModel(nn.Module):
     def _pooled_text(self, input_ids: Tensor) -> Tensor:
         context = self.modality_preprocessors["text"].pos_embed.shape[1]
         if input_ids.shape[1] > context:
-            raise BadArgument(f"Found texts of {input_ids.shape[1]} tokens; expected at most {context}. Cut them.")
+            raise BadArgument(
+                f"Found texts of {input_ids.shape[1]} tokens; expected at most {context}. Cut them."
+            )
         end = end_positions(input_ids)
         # Attention is causal, so nothing behind the last end token can matter: do not compute it.
         length = int(end.amax()) + 1 if len(end) else input_ids.shape[1]

@@ -1,7 +1,8 @@
 """Media objects to the tensors that the ImageBind towers take.
 
-A list of media objects is prepared item by item, to the letter of the published preprocessing. A numpy batch of the
-right size (uint8 images, clips of frames, waveforms, maps, traces) takes a vectorised path without Pillow.
+A list of media objects is prepared item by item, to the letter of the published preprocessing. A numpy batch
+of the right size (uint8 images, clips of frames, waveforms, maps, traces) takes a vectorised path without
+Pillow.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from .config import (
     VisionTowerConfig,
 )
 from .text import TextTokenizer
-from .vision import clip_frames, map_to_square, normalize_pixels, resize_and_crop, scale_short_side, spatial_crops
+from .vision import (
+    clip_frames,
+    map_to_square,
+    normalize_pixels,
+    resize_and_crop,
+    scale_short_side,
+    spatial_crops,
+)
 
 Items = Sequence[Any] | np.ndarray
 
@@ -51,10 +59,10 @@ class ImageBindProcessor:
 
         Args:
             modality: What the items are.
-            items: N media objects (`PIL.Image`, `Audio`, `Video`, `Depth`, `Thermal`, `IMU`, `str`), or one numpy
-                batch: images uint8 (N, h, w, 3), videos uint8 (N, t, h, w, 3) that are one clip each, mono waveforms
-                float32 (N, n) at the tower's rate, depth in metres or thermal maps float32 (N, h, w), IMU traces
-                float32 (N, 6, n) at the tower's rate.
+            items: N media objects (`PIL.Image`, `Audio`, `Video`, `Depth`, `Thermal`, `IMU`, `str`), or one
+                numpy batch: images uint8 (N, h, w, 3), videos uint8 (N, t, h, w, 3) that are one clip each,
+                mono waveforms float32 (N, n) at the tower's rate, depth in metres or thermal maps float32 (N,
+                h, w), IMU traces float32 (N, 6, n) at the tower's rate.
 
         Returns:
             The tensor that `ImageBindModel.encode` takes for this modality.
@@ -148,7 +156,7 @@ def _depths(items: Items, tower: DepthTowerConfig) -> Tensor:
 
 
 def _disparity(meters: np.ndarray, tower: DepthTowerConfig) -> np.ndarray:
-    """Disparity in 0..1 from metres clipped to 0.01..50; where there is no depth (0) it is the smallest there is."""
+    """Disparity in 0..1 from metres clipped to 0.01..50; the smallest where there is no depth (0)."""
     disparity = tower.baseline * tower.focal_length / np.clip(meters, 0.01, 50.0)
     disparity = np.where(meters > 0, disparity, 0.01)
     return (np.clip(disparity, 0.01, tower.max_disparity) / tower.max_disparity).astype(np.float32)
@@ -183,7 +191,7 @@ def _imu(item: IMU, tower: ImuTowerConfig) -> Tensor:
 
 
 def _fit(samples: Tensor, length: int) -> Tensor:
-    """The middle of traces (N, 6, n) that are too long; shorter ones hold their first and last values at the ends."""
+    """The middle of traces (N, 6, n) that are too long; shorter ones hold their end values."""
     excess = samples.shape[-1] - length
     if excess >= 0:
         return samples[..., excess // 2 : excess // 2 + length]

@@ -1,7 +1,8 @@
 """From prepared media to tokens: patches, a class token and positions, per modality.
 
-Parameter names and shapes are those of the published checkpoint (`modality_preprocessors.*`). Where patches do not
-overlap the convolution is a reshape and one matrix product, several times faster on a CPU and equal to 1e-7.
+Parameter names and shapes are those of the published checkpoint (`modality_preprocessors.*`). Where patches
+do not overlap the convolution is a reshape and one matrix product, several times faster on a CPU and equal to
+1e-7.
 """
 
 from __future__ import annotations
@@ -53,11 +54,14 @@ class PositionTable(nn.Module):
         side = math.isqrt(old)
         if grid[0] != grid[1] or side * side != old:
             raise BadArgument(
-                f"Found a patch grid of {grid[0]} x {grid[1]}; expected {old} patches. Prepare the input at the trained size."
+                f"Found a patch grid of {grid[0]} x {grid[1]}; expected {old} patches. "
+                "Prepare the input at the trained size."
             )
         table = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (side, side)).float()
         table = F.interpolate(table, scale_factor=math.sqrt(new / old), mode="bicubic")
-        return torch.cat([self.pos_embed[:, :1], table.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1)
+        return torch.cat(
+            [self.pos_embed[:, :1], table.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1
+        )
 
 
 class PatchStem(nn.Module):
@@ -101,7 +105,9 @@ class ClipStem(nn.Module):
         if x.ndim == 4:
             return _patches_2d(x, weight.sum(dim=2), (patch, patch))
         if x.shape[2] != num_frames:
-            raise BadArgument(f"Found clips of {x.shape[2]} frames; expected {num_frames}. Subsample the clip first.")
+            raise BadArgument(
+                f"Found clips of {x.shape[2]} frames; expected {num_frames}. Subsample the clip first."
+            )
         return _patches_2d(x.flatten(1, 2), weight.flatten(1, 2), (patch, patch))
 
 
@@ -142,7 +148,9 @@ class TextPreprocessor(nn.Module):
         super().__init__()
         self.pos_embed = nn.Parameter(torch.empty(1, context_length, width))
         mask = torch.full((context_length, context_length), -math.inf).triu_(1)
-        self.register_buffer("mask", mask)  # unused, since attention is told to be causal; the checkpoint has it
+        self.register_buffer(
+            "mask", mask
+        )  # unused, since attention is told to be causal; the checkpoint has it
         self.token_embedding = nn.Embedding(vocab_size, width)
         nn.init.normal_(self.pos_embed, std=0.01)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -194,7 +202,8 @@ class ImuPreprocessor(nn.Module):
         """Map x (B, 6, num_samples) to tokens (B, 1 + windows, D). Raises BadArgument for another length."""
         if x.shape[-1] != self.num_samples:
             raise BadArgument(
-                f"Found an IMU trace of {x.shape[-1]} samples; expected {self.num_samples}. Resample or cut it first."
+                f"Found an IMU trace of {x.shape[-1]} samples; expected {self.num_samples}. "
+                "Resample or cut it first."
             )
         return _with_class_token(self.cls_token, self.imu_stem(x)) + self.pos_embed
 

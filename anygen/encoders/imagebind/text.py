@@ -1,4 +1,7 @@
-"""Texts to token ids: CLIP's tokenizer at full size, a small byte-level BPE for the toybox; both are a `tokenizer.json`."""
+"""Texts to token ids: CLIP's tokenizer at full size, a small byte-level BPE for the toybox.
+
+Both are kept as a `tokenizer.json`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,7 @@ from anygen.errors import BadText, MissingPart
 
 from .config import TextTowerConfig
 
-CLIP_PATTERN = (
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-)
+CLIP_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 CLIP_MERGES = 49152 - 256 - 2
 """Merges that CLIP uses of its file."""
@@ -60,7 +61,9 @@ class TextTokenizer:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise BadText("Found a lone surrogate in a text; expected valid Unicode. Decode the bytes anew.") from None
+            raise BadText(
+                "Found a lone surrogate in a text; expected valid Unicode. Decode the bytes anew."
+            ) from None
         if not self.config.clean:
             return text
         text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
@@ -83,8 +86,8 @@ class TextTokenizer:
             if (folder / name).is_file():
                 return cls(clip_tokenizer(read_merges(folder / name)), config)
         raise MissingPart(
-            f"Found no {TOKENIZER_FILE}, {' or '.join(MERGES_FILES)} beside the encoder; expected CLIP's vocabulary. "
-            "Copy one of them there (open_clip_torch ships it)."
+            f"Found no {TOKENIZER_FILE}, {' or '.join(MERGES_FILES)} beside the encoder; "
+            "expected CLIP's vocabulary. Copy one of them there (open_clip_torch ships it)."
         )
 
 
@@ -96,9 +99,14 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
 
 
 def clip_vocabulary(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Token to id: the 256 bytes, the same at the end of a word, one token per merge, start and end of text."""
+    """Token to id: the 256 bytes, the same at a word's end, one per merge, start and end of text."""
     byte_names = _byte_names()
-    tokens = [*byte_names, *(name + WORD_END for name in byte_names), *(a + b for a, b in merges), *CLIP_SPECIAL]
+    tokens = [
+        *byte_names,
+        *(name + WORD_END for name in byte_names),
+        *(a + b for a, b in merges),
+        *CLIP_SPECIAL,
+    ]
     return {token: i for i, token in enumerate(tokens)}
 
 
@@ -107,7 +115,8 @@ def clip_tokenizer(merges: Sequence[tuple[str, str]], vocabulary: dict[str, int]
 
     Args:
         merges: Pairs in order of rank.
-        vocabulary: Token to id; None numbers them as CLIP does, which is right for the full list of merges only.
+        vocabulary: Token to id; None numbers them as CLIP does, which is right for the full list of merges
+            only.
     """
     vocabulary = clip_vocabulary(merges) if vocabulary is None else vocabulary
     model = models.BPE(vocab=vocabulary, merges=list(merges), end_of_word_suffix=WORD_END, fuse_unk=False)
@@ -137,7 +146,9 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

@@ -1,4 +1,4 @@
-"""The transformer of every ImageBind tower: pre-norm blocks with optional extra key and value (Section 3, "Architecture").
+"""The transformer of every ImageBind tower: pre-norm blocks with an optional extra key and value.
 
 Parameter names and shapes are those of the published checkpoint. Attention is written over
 `scaled_dot_product_attention` in (B, L, D) layout.
@@ -121,7 +121,9 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.causal = causal
-        self.pre_transformer_layer = nn.Sequential(*([nn.LayerNorm(width, eps=BLOCK_EPS)] if pre_norm else []))
+        self.pre_transformer_layer = nn.Sequential(
+            *([nn.LayerNorm(width, eps=BLOCK_EPS)] if pre_norm else [])
+        )
         rates = [drop_path * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
         self.blocks = nn.ModuleList(
             Block(width=width, num_heads=num_heads, bias_kv=bias_kv, drop_path=rate) for rate in rates

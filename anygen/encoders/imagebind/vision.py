@@ -16,7 +16,8 @@ from .audio import clip_starts
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     """Bicubic resize of the shorter side to `size`, then a centre crop of `size` x `size`.
 
-    The crop starts at round((side - size) / 2) with ties to even, as torchvision does and transformers does not.
+    The crop starts at round((side - size) / 2) with ties to even, as torchvision does and transformers does
+    not.
     """
     width, height = image.size
     if width <= height:
@@ -44,11 +45,13 @@ def normalize_pixels(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, 
     return (scaled - torch.tensor(mean)) / torch.tensor(std)
 
 
-def clip_frames(num_frames: int, fps: float, *, num_clips: int, clip_seconds: float, frames_per_clip: int) -> np.ndarray:
+def clip_frames(
+    num_frames: int, fps: float, *, num_clips: int, clip_seconds: float, frames_per_clip: int
+) -> np.ndarray:
     """Indices (num_clips, frames_per_clip) of the frames that stand for a video.
 
-    Clips are spread evenly over the video; a clip holds the frames whose time is in [start, start + clip_seconds),
-    and is represented by frames spread evenly from its first to its last.
+    Clips are spread evenly over the video; a clip holds the frames whose time is in [start, start +
+    clip_seconds), and is represented by frames spread evenly from its first to its last.
     """
     starts = clip_starts(num_frames / fps, clip_seconds=clip_seconds, num_clips=num_clips)
     indices = np.empty((num_clips, frames_per_clip), np.int64)
@@ -73,7 +76,7 @@ def scale_short_side(frames: Tensor, size: int) -> Tensor:
 
 
 def spatial_crops(frames: Tensor, size: int, num_crops: int) -> list[Tensor]:
-    """Square crops of frames (..., H, W) along the longer side: its two ends and its centre, or the centre alone."""
+    """Square crops of frames (..., H, W) along the longer side: both ends and centre, or the centre."""
     height, width = frames.shape[-2:]
     top, left = math.ceil((height - size) / 2), math.ceil((width - size) / 2)
     if num_crops == 1:
