@@ -1,1 +1,6 @@
-"""projections."""
+"""The trained bridges: encoder vectors into the language model, signal states out to the decoders."""
+
+from .input import InputProjection
+from .output import OutputProjection
+
+__all__ = ["InputProjection", "OutputProjection"]
