@@ -32,7 +32,7 @@ def read_image(image: Image.Image) -> Reading:
     Args:
         image: Picture of any mode and size.
     """
-    return look(_pixels(image))[0]
+    return look(pixels_of(image))[0]
 
 
 def look(pixels: Array) -> tuple[Reading, Silhouette | None]:
@@ -80,7 +80,7 @@ def nearest_color(core: Array, ground: Array) -> str | None:
     return list(COLOR_RGB)[best] if cost[best] < COLOR_TOLERANCE else None
 
 
-def _pixels(image: Image.Image) -> Array:
+def pixels_of(image: Image.Image) -> Array:
     """RGB floats with a short side of 64."""
     picture = image.convert("RGB")
     short = min(picture.size)
