@@ -30,13 +30,13 @@ from .tokenizer import train_tokenizer
 class LanguageModelConfig:
     """How large the Llama is and how it reads."""
 
-    width: int = 256
+    width: int = 192
     """Hidden width."""
     layers: int = 4
     """Transformer blocks."""
-    heads: int = 8
+    heads: int = 6
     """Attention heads."""
-    intermediate: int = 640
+    intermediate: int = 512
     """Width of the gated feed-forward layers."""
     context_length: int = 512
     """Most positions."""
@@ -91,20 +91,27 @@ class LanguageModelStage:
         """All of it."""
         return [{"params": list(self.model.parameters())}]
 
-    def batch(self, indices: NDArray[np.int64]) -> PromptBatch:
-        """Told dialogues, padded on the right."""
+    def batch(self, indices: NDArray[np.int64]) -> list[PromptBatch]:
+        """Told dialogues, padded on the right, in groups of like length so that little is computed on padding."""
         prompts = [self.builder.encode(self._turns(int(i)), add_generation_prompt=False) for i in indices]
-        return self.builder.collate(prompts, side="right")
+        prompts.sort(key=len)
+        groups = np.array_split(np.arange(len(prompts)), min(4, len(prompts)))
+        return [self.builder.collate([prompts[i] for i in group], side="right") for group in groups]
 
-    def training_forward(self, batch: PromptBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Weighted cross-entropy; the report has the answers' share alone."""
+    def training_forward(self, batch: list[PromptBatch]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Weighted cross-entropy over the whole batch; `answer` is that of the answers alone."""
+        sums = torch.stack([self._sums(group) for group in batch]).sum(0)
+        return {"loss": sums[0] / sums[1], "answer": sums[2] / sums[3]}, {}
+
+    def _sums(self, batch: PromptBatch) -> Tensor:
+        """Weighted loss, weights, answers' loss, answers' tokens; (4,)."""
         logits = self.model(batch.input_ids, attention_mask=batch.attention_mask).logits[:, :-1]
         targets = batch.input_ids[:, 1:]
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
         answers = (batch.labels[:, 1:] != IGNORED).float()
         weights = batch.attention_mask[:, 1:] * (answers + self.config.user_weight * (1 - answers))
-        answer_loss = (losses * answers).sum() / answers.sum()
-        return {"loss": (losses * weights).sum() / weights.sum(), "answer": answer_loss}, {}
+        pairs = ((losses * weights, weights), (losses * answers, answers))
+        return torch.stack([x.sum() for pair in pairs for x in pair])
 
     def evaluate(self) -> dict[str, float]:
         """Share of whole answers that greedy decoding gets right to the letter, by direction, on evaluation wordings."""
