@@ -43,7 +43,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use (PEP 562): torch and diffusers are slow to import and the command line must start fast."""
+    """Import on first use (PEP 562): torch and diffusers are slow and the command line must start fast."""
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,7 @@ class AudioDecoder:
     def from_pretrained(
         cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> Self:
-        """Open a folder in AudioLDM's layout; weights are loaded at first use. Raises as `DecoderParts.open`."""
+        """Open a folder in AudioLDM's layout, lazily; raises as `DecoderParts.open`."""
         return cls(DecoderParts.open(Modality.AUDIO, folder, device=device, dtype=dtype))
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -72,7 +72,7 @@ class AudioDecoder:
         return encode(self.parts, mel.unsqueeze(1), generator)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, t, b) to waveforms (B, n) in [-1, 1] at the vocoder's rate; differentiable."""
+        """Scaled latents (B, C, t, b) to waveforms (B, n) at the vocoder's rate; differentiable."""
         mel = decode(self.parts, latents)[:, 0]
         with memory_errors():
             return self.vocoder(mel.to(next(self.vocoder.parameters()).dtype)).float().view(len(mel), -1)
@@ -121,13 +121,13 @@ class AudioDecoder:
         """Generate one sound for each row of the conditioning.
 
         Args:
-            prompt_embeds: (B, 1, width) or (B, width), from an output projection or `encode_text`; normalised here.
-            num_inference_steps: Denoising steps, 1 to 1000; None takes the decoder's default, like all that follow.
+            prompt_embeds: (B, 1, width) or (B, width), from an output projection or `encode_text`.
+            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
             guidance_scale: Weight of classifier-free guidance; 1 turns it off.
             seeds: One for each row: sample i is the same in any batch up to rounding.
             on_step: Called after every step; what it raises ends the run and reaches the caller.
             should_stop: Asked before every step.
-            audio_length_in_s: Seconds; made a little longer where the autoencoder's factor asks for it, then cut.
+            audio_length_in_s: Seconds; what the autoencoder's factor adds is cut off.
 
         Returns:
             Mono sounds at the vocoder's rate.
@@ -156,8 +156,14 @@ class AudioDecoder:
         """Samples to keep, and log-mel frames to make: a multiple of the autoencoder's factor."""
         seconds = self.parts.defaults.audio_length_in_s if audio_length_in_s is None else audio_length_in_s
         shortest = self.hop * self.parts.vae_factor / self.vocoder.config.sampling_rate
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not shortest <= seconds < math.inf:
-            raise BadArgument(f"audio_length_in_s: found {seconds!r}, expected at least {shortest:g} seconds; ask for more")
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not shortest <= seconds < math.inf
+        ):
+            raise BadArgument(
+                f"audio_length_in_s: found {seconds!r}, expected at least {shortest:g} seconds; ask for more"
+            )
         check_limit(seconds, MAX_SECONDS, "audio_length_in_s")
         samples = round(seconds * self.vocoder.config.sampling_rate)
         step = self.hop * self.parts.vae_factor

@@ -14,7 +14,7 @@ from ..errors import BadArgument
 from ..modality import Modality
 
 ENTRIES = ("encoder_hidden_states", "class_labels")
-"""UNet arguments that take conditioning: cross-attention tokens, or one vector beside the timestep embedding."""
+"""UNet arguments that take conditioning: cross-attention tokens, or a vector beside the timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,25 @@ class ConditioningSpec:
         """Check the values.
 
         Raises:
-            BadArgument: A size is not positive, the entry is unknown, or a class label has more than one token.
+            BadArgument: A size is not positive, the entry is unknown, or a vector has several tokens.
         """
         if self.tokens < 1 or self.width < 1:
-            raise BadArgument(f"conditioning size: found {self.tokens} x {self.width}, expected positive numbers; fix the spec")
+            raise BadArgument(
+                f"conditioning size: found {self.tokens} x {self.width}, expected positive numbers; "
+                "fix the spec"
+            )
         if self.entry not in ENTRIES:
-            raise BadArgument(f"conditioning entry: found {self.entry!r}, expected one of {', '.join(ENTRIES)}; fix the spec")
+            raise BadArgument(
+                f"conditioning entry: found {self.entry!r}, expected one of {', '.join(ENTRIES)}; "
+                "fix the spec"
+            )
         if self.entry == "class_labels" and self.tokens != 1:
-            raise BadArgument(f"conditioning tokens: found {self.tokens}, expected 1 for class_labels; fix the spec")
+            raise BadArgument(
+                f"conditioning tokens: found {self.tokens}, expected 1 for class_labels; fix the spec"
+            )
 
     def fit(self, prompt_embeds: Tensor, like: Tensor | None = None) -> Tensor:
-        """Check embeddings against this spec and give them as (B, tokens, width), unit norm where the spec says so.
+        """Check embeddings against this spec and give them as (B, tokens, width), normalised if it says so.
 
         Args:
             prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
@@ -59,8 +67,8 @@ class ConditioningSpec:
         embeds = prompt_embeds.unsqueeze(1) if prompt_embeds.ndim == 2 and self.tokens == 1 else prompt_embeds
         if embeds.ndim != 3 or embeds.shape[1:] != (self.tokens, self.width):
             raise BadArgument(
-                f"prompt_embeds: found shape {tuple(prompt_embeds.shape)}, expected (batch, {self.tokens}, {self.width}); "
-                "use the output projection that was built for this decoder"
+                f"prompt_embeds: found shape {tuple(prompt_embeds.shape)}, expected "
+                f"(batch, {self.tokens}, {self.width}); use this decoder's output projection"
             )
         if like is not None:
             embeds = embeds.to(device=like.device, dtype=like.dtype)
@@ -76,8 +84,10 @@ class StepEvent:
     total: int
     """Steps in all: scheduler calls, which PNDM makes one more of than the steps asked for."""
     preview: Callable[[], list[np.ndarray]]
-    """Cheap look at the latents as they are now, computed when called and only valid until the callback returns: one uint8
-    array a sample, (h, w, 3) for image and audio (the spectrogram), (t, h, w, 3) for video."""
+    """Cheap look at what is coming, computed when called and only valid until the callback returns.
+
+    One uint8 array a sample: (h, w, 3) for image and audio (the spectrogram), (t, h, w, 3) for video.
+    """
 
 
 OnStep = Callable[[StepEvent], None]
@@ -104,7 +114,7 @@ class Decoder(Protocol):
         should_stop: Callable[[], bool] | None = None,
         **sizes: Any,
     ) -> list[Any]:
-        """Generate one medium for each row of `prompt_embeds` (B, tokens, width), seeded by `seeds` (B of them)."""
+        """Generate one medium for each row of `prompt_embeds` (B, tokens, width)."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -1,7 +1,8 @@
-"""The UNet call and the training loss of latent diffusion, shared by pretraining, decoder alignment and sampling.
+"""The UNet call and the training loss of latent diffusion, for pretraining and decoder alignment.
 
-Loss: Ho et al. 2020 (epsilon), Salimans and Ho 2022 (v), with the min-SNR weighting of Hang et al. 2023. Zero terminal SNR
-(Lin et al. 2023) is a property of the scheduler (`rescale_betas_zero_snr=True`) and needs v or sample prediction.
+Loss: Ho et al. 2020 (epsilon), Salimans and Ho 2022 (v), with the min-SNR weighting of Hang et al. 2023. Zero
+terminal SNR (Lin et al. 2023) is a property of the scheduler (`rescale_betas_zero_snr=True`) and needs v or
+sample prediction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ..errors import BadArgument
 from .base import ConditioningSpec
 
 
-def predict(unet: nn.Module, sample: Tensor, timesteps: Tensor, prompt_embeds: Tensor, spec: ConditioningSpec) -> Tensor:
+def predict(
+    unet: nn.Module, sample: Tensor, timesteps: Tensor, prompt_embeds: Tensor, spec: ConditioningSpec
+) -> Tensor:
     """Call the UNet with the conditioning where its spec says it enters.
 
     Args:
@@ -33,12 +36,14 @@ def predict(unet: nn.Module, sample: Tensor, timesteps: Tensor, prompt_embeds: T
     """
     embeds = spec.fit(prompt_embeds, like=sample)
     if spec.entry == "class_labels":
-        return unet(sample, timesteps, encoder_hidden_states=None, class_labels=embeds[:, 0], return_dict=False)[0]
+        return unet(
+            sample, timesteps, encoder_hidden_states=None, class_labels=embeds[:, 0], return_dict=False
+        )[0]
     return unet(sample, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
 
 
 def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the UNet should have said: the noise, the velocity or the clean latents, by the scheduler's prediction type.
+    """What the UNet should have said: noise, velocity or clean latents, by the prediction type.
 
     Args:
         scheduler: A diffusers scheduler.
@@ -61,7 +66,8 @@ def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: 
         signal, spread = _signal_and_noise(scheduler, timesteps, latents)
         return signal * noise - spread * latents  # Salimans and Ho 2022, appendix D
     raise BadArgument(
-        f"prediction_type: found {kind!r}, expected 'epsilon', 'v_prediction' or 'sample'; fix the scheduler config"
+        f"prediction_type: found {kind!r}, expected 'epsilon', 'v_prediction' or 'sample'; "
+        "fix the scheduler config"
     )
 
 
@@ -84,11 +90,11 @@ def denoising_loss(
         unet: `UNet2DConditionModel` or `UNet3DConditionModel`.
         scheduler: A diffusers scheduler with `alphas_cumprod` (only read, never changed).
         latents: (B, C, H, W) or (B, C, F, H, W) clean latents, scaled by the VAE's scaling factor.
-        prompt_embeds: (B, tokens, width); drop some to the unconditional embedding before, where guidance is wanted.
+        prompt_embeds: (B, tokens, width); for guidance, replace some by the unconditional one before.
         spec: The decoder's conditioning.
         generator: CPU generator of timesteps (drawn first) and noise; None only where both are given.
-        weights: Importance of each position, broadcastable to `latents`, for example (B, 1, H, W); scaled here to mean 1
-            within each sample, so it moves attention and not the size of the loss.
+        weights: Importance of each position, broadcastable to `latents`, for example (B, 1, H, W); scaled
+            here to mean 1 within each sample, so it moves attention and not the size of the loss.
         snr_gamma: Clip of the min-SNR weighting (5.0 in the paper); None weighs all timesteps alike.
         timesteps: (B,) instead of random ones.
         noise: Like `latents`, instead of random noise.
@@ -114,7 +120,7 @@ def denoising_loss(
 
 
 def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
-    """Loss weights (B,) float32 of Hang et al. 2023: min(SNR, gamma) over SNR (epsilon), SNR + 1 (v) or 1 (sample).
+    """Loss weights of Hang et al. 2023: min(SNR, gamma) over SNR (epsilon), SNR + 1 (v) or 1 (sample).
 
     Args:
         scheduler: A diffusers scheduler with `alphas_cumprod`.
@@ -122,7 +128,7 @@ def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
         gamma: Clip, 5.0 in the paper.
 
     Returns:
-        (B,) on the device of `timesteps`.
+        (B,) float32 on the device of `timesteps`.
     """
     power = scheduler.alphas_cumprod.to(device=timesteps.device, dtype=torch.float32)[timesteps]
     snr = power / (1 - power).clamp(min=1e-12)
@@ -134,13 +140,21 @@ def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
 
 
 def _draw(
-    scheduler: Any, latents: Tensor, generator: torch.Generator | None, timesteps: Tensor | None, noise: Tensor | None
+    scheduler: Any,
+    latents: Tensor,
+    generator: torch.Generator | None,
+    timesteps: Tensor | None,
+    noise: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Timesteps (B,) and noise, drawn on the CPU where they are not given."""
     if generator is None and (timesteps is None or noise is None):
-        raise BadArgument("generator: found None, expected a torch.Generator; pass one, or both timesteps and noise")
+        raise BadArgument(
+            "generator: found None, expected a torch.Generator; pass one, or both timesteps and noise"
+        )
     if timesteps is None:
-        timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (latents.shape[0],), generator=generator)
+        timesteps = torch.randint(
+            0, scheduler.config.num_train_timesteps, (latents.shape[0],), generator=generator
+        )
     if noise is None:
         noise = torch.randn(latents.shape, generator=generator)
     return timesteps.to(latents.device), noise.to(latents)

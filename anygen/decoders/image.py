@@ -33,7 +33,7 @@ class ImageDecoder:
     def from_pretrained(
         cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> Self:
-        """Open a folder in Stable Diffusion's layout; weights are loaded at first use. Raises as `DecoderParts.open`."""
+        """Open a folder in Stable Diffusion's layout, lazily; raises as `DecoderParts.open`."""
         return cls(DecoderParts.open(Modality.IMAGE, folder, device=device, dtype=dtype))
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -55,7 +55,7 @@ class ImageDecoder:
         return self.parts.encode_text(list(texts))
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixels (B, 3, H, W) in [-1, 1] to scaled latents (B, C, h, w): the mode, or a sample with a generator."""
+        """Pixels (B, 3, H, W) in [-1, 1] to scaled latents (B, C, h, w): the mode or drawn."""
         return encode(self.parts, pixels, generator)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class ImageDecoder:
         width: int | None = None,
         latents: Tensor | None = None,
     ) -> Tensor:
-        """Like a call, as pixels (B, 3, H, W) float32 in [0, 1]; `latents` (B, C, h, w) replaces the seeds' noise."""
+        """Like a call, as pixels (B, 3, H, W) in [0, 1]; `latents` (B, C, h, w) replaces the seeds' noise."""
         factor, defaults = self.parts.vae_factor, self.parts.defaults
         height = check_size(defaults.height if height is None else height, "height", multiple=factor)
         width = check_size(defaults.width if width is None else width, "width", multiple=factor)
@@ -111,7 +111,7 @@ class ImageDecoder:
 
         Args:
             prompt_embeds: (B, tokens, width), from an output projection or `encode_text`.
-            num_inference_steps: Denoising steps, 1 to 1000; None takes the decoder's default, like all that follow.
+            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
             guidance_scale: Weight of classifier-free guidance; 1 turns it off.
             seeds: One for each row: sample i is the same in any batch up to rounding.
             on_step: Called after every step; what it raises ends the run and reaches the caller.

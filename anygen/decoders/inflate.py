@@ -17,20 +17,20 @@ TEMPORAL = ("transformer_in.", ".temp_convs.", ".temp_attentions.")
 
 
 def is_temporal(name: str) -> bool:
-    """Whether a parameter of a `UNet3DConditionModel` belongs to a temporal layer (what fine-tuning may train alone)."""
+    """Whether a parameter of a `UNet3DConditionModel` is of a temporal layer, which the 2-D one lacks."""
     return any(piece in name for piece in TEMPORAL)
 
 
 def init_video_from_image(unet2d: UNet2DConditionModel, unet3d: UNet3DConditionModel) -> list[str]:
-    """Copy the spatial weights of an image UNet into a video UNet and make its temporal layers the identity, in place.
+    """Copy an image UNet into a video UNet and make the temporal layers the identity, in place.
 
-    Right after, the video UNet in eval mode equals the image UNet frame by frame. diffusers starts temporal convolutions
-    as the identity but not temporal attention, whose last projection is therefore zeroed here too; both still receive
-    gradients. Names agree between the two networks; 1 x 1 convolutions and linear layers are exchanged where
-    `use_linear_projection` differs (the 3-D blocks always use linear ones).
+    Right after, the video UNet in eval mode equals the image UNet frame by frame. diffusers starts temporal
+    convolutions as the identity but not temporal attention, whose last projection is therefore zeroed here
+    too; both still receive gradients. Names agree between the two networks; 1 x 1 convolutions and linear
+    layers are exchanged where `use_linear_projection` differs (the 3-D blocks always use linear ones).
 
-    Beware: `attention_head_dim` of diffusers means the number of heads in the 2-D network and the width of a head in the 3-D
-    one: channels (64, 96, 128) with 3-D `attention_head_dim=32` need the 2-D `attention_head_dim=(2, 3, 4)`.
+    Beware: `attention_head_dim` of diffusers means the number of heads in the 2-D network and the width of a
+    head in the 3-D one: channels (64, 96, 128) with 3-D `attention_head_dim=32` need 2-D `(2, 3, 4)`.
 
     Args:
         unet2d: The trained image UNet.
@@ -46,14 +46,15 @@ def init_video_from_image(unet2d: UNet2DConditionModel, unet3d: UNet3DConditionM
     spatial = {name for name in target if not is_temporal(name)}
     if missing := sorted(spatial ^ source.keys()):
         raise WeightsMismatch(
-            f"image and video UNet: found {len(missing)} names in one of them alone (first: {missing[0]}), expected the same "
-            "spatial layers; give both the same block types, layers_per_block and channels"
+            f"image and video UNet: found {len(missing)} names in one of them alone (first: "
+            f"{missing[0]}), expected the same spatial layers; "
+            "give both the same block types, layers_per_block and channels"
         )
     for name in sorted(spatial):
         if source[name].numel() != target[name].numel() or source[name].shape[0] != target[name].shape[0]:
             raise WeightsMismatch(
-                f"{name}: found shape {tuple(source[name].shape)} in the image UNet, expected {tuple(target[name].shape)}; "
-                "give both UNets the same channels and cross_attention_dim"
+                f"{name}: found shape {tuple(source[name].shape)} in the image UNet, expected "
+                f"{tuple(target[name].shape)}; give both UNets the same channels and cross_attention_dim"
             )
     _check_layers(unet2d, unet3d)
     with torch.no_grad():
@@ -75,9 +76,13 @@ def _check_layers(unet2d: nn.Module, unet3d: nn.Module) -> None:
         if isinstance(module, Attention):
             found = ("attention heads", module.heads, video[name].heads)
         elif isinstance(module, nn.GroupNorm):
-            found = ("norm groups and eps", (module.num_groups, module.eps), (video[name].num_groups, video[name].eps))
+            found = (
+                "norm groups and eps",
+                (module.num_groups, module.eps),
+                (video[name].num_groups, video[name].eps),
+            )
         if found is not None and found[1] != found[2]:
             raise WeightsMismatch(
-                f"{name}: found {found[1]} {found[0]} in the image UNet, expected the video UNet's {found[2]}; "
-                "note that attention_head_dim counts heads in 2-D and is a head's width in 3-D"
+                f"{name}: found {found[1]} {found[0]} in the image UNet, expected the video UNet's "
+                f"{found[2]}; note that attention_head_dim counts heads in 2-D and is a head's width in 3-D"
             )

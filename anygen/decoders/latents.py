@@ -1,4 +1,4 @@
-"""What the three decoders share between conditioning and data: sampling latents, and the autoencoder around them."""
+"""What the three decoders share: sampling latents, and the autoencoder around them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def sample_latents(
     if latents is not None:
         if latents.shape != noise.shape:
             raise BadArgument(
-                f"latents: found shape {tuple(latents.shape)}, expected {tuple(noise.shape)}; leave them out to draw them"
+                f"latents: found shape {tuple(latents.shape)}, expected {tuple(noise.shape)}; leave them "
+                "out to draw them"
             )
         noise = latents
     unet = parts.unet
@@ -92,14 +93,14 @@ def sample_latents(
 
 
 def encode(parts: DecoderParts, data: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Data (B, C, H, W) to latents times the scaling factor: the mode, or a sample where a generator is given."""
+    """Data (B, C, H, W) to latents times the scaling factor: the mode, or a sample with a generator."""
     posterior = parts.vae.encode(data).latent_dist
     latents = posterior.mode() if generator is None else posterior.sample(generator=generator)
     return latents * parts.vae.config.scaling_factor
 
 
 def decode(parts: DecoderParts, latents: Tensor) -> Tensor:
-    """Latents (N, C, h, w) times the scaling factor to data (N, C, H, W) float32, a bounded number at a time."""
+    """Scaled latents (N, C, h, w) to data (N, C, H, W) float32, a bounded number at a time."""
     vae = parts.vae
     chunk = max(1, DECODE_PIXELS // (latents.shape[-1] * latents.shape[-2] * parts.vae_factor**2))
     scaled = (latents / vae.config.scaling_factor).to(next(vae.parameters()).dtype)
@@ -110,7 +111,9 @@ def decode(parts: DecoderParts, latents: Tensor) -> Tensor:
 def check_finite(data: Tensor, what: str) -> Tensor:
     """Give the data back, or raise NonFinite: a NaN would otherwise become a silent black picture."""
     if not torch.isfinite(data).all():
-        raise NonFinite(f"{what}: found NaN or infinity after decoding, expected finite values; use dtype float32")
+        raise NonFinite(
+            f"{what}: found NaN or infinity after decoding, expected finite values; use dtype float32"
+        )
     return data
 
 
@@ -136,10 +139,15 @@ def memory_errors() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         text = str(error).lower()
-        if type(error) is RuntimeError and "out of memory" not in text and "can't allocate memory" not in text:
+        if (
+            type(error) is RuntimeError
+            and "out of memory" not in text
+            and "can't allocate memory" not in text
+        ):
             raise
         raise OutOfMemory(
-            "generation: found too little memory, expected room for the whole batch; ask for fewer or smaller outputs"
+            "generation: found too little memory, expected room for the whole batch; ask for fewer or "
+            "smaller outputs"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """The log-mel front end of the audio decoder: what its autoencoder and its vocoder speak.
 
-Settings are AudioLDM's (Liu et al. 2023, section 4, the 16 kHz models): STFT of 1024 with a hop of 160 and a Hann window,
-64 Slaney mel bands from 0 to 8000 Hz on the magnitude (not the power), natural logarithm floored at 1e-5.
+Settings are AudioLDM's (Liu et al. 2023, section 4, the 16 kHz models): STFT of 1024 with a hop of 160 and a
+Hann window, 64 Slaney mel bands from 0 to 8000 Hz on the magnitude (not the power), natural logarithm floored
+at 1e-5.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ def log_mel(waveform: Tensor, *, center: bool = False) -> Tensor:
 
     Args:
         waveform: (B, n) float samples in [-1, 1] at 16 kHz, n > 512.
-        center: False (default) pads (1024 - 160) / 2 samples by reflection on both sides, HiFi-GAN's alignment (Kong et
-            al. 2020): frame t is centred on the samples 160 t .. 160 t + 159 that the vocoder makes from it, and
-            n = 160 T gives exactly T frames. True pads 512, AudioLDM's own training alignment: T + 1 frames, frame
-            t centred on sample 160 t.
+        center: False (default) pads (1024 - 160) / 2 samples by reflection on both sides, HiFi-GAN's
+            alignment (Kong et al. 2020): frame t is centred on the samples 160 t .. 160 t + 159 that the
+            vocoder makes from it, and n = 160 T gives exactly T frames. True pads 512, AudioLDM's own
+            training alignment: T + 1 frames, frame t centred on sample 160 t.
 
     Returns:
         (B, T, 64) natural logarithms, never below log(1e-5).
@@ -65,13 +66,13 @@ def log_mel(waveform: Tensor, *, center: bool = False) -> Tensor:
     pad = FFT_SIZE // 2 if center else (FFT_SIZE - HOP) // 2
     if waveform.ndim != 2 or not waveform.is_floating_point():
         raise BadArgument(
-            f"waveform: found shape {tuple(waveform.shape)} of {waveform.dtype}, expected (batch, samples) floating "
-            "point; add a batch dimension or mix the channels down"
+            f"waveform: found shape {tuple(waveform.shape)} of {waveform.dtype}, expected "
+            "(batch, samples) floating point; add a batch dimension or mix the channels down"
         )
     if waveform.shape[1] <= max(pad, FFT_SIZE - 2 * pad):
         raise BadArgument(
-            f"waveform: found {waveform.shape[1]} samples, expected more than {max(pad, FFT_SIZE - 2 * pad)}; "
-            "pad the sound with silence"
+            f"waveform: found {waveform.shape[1]} samples, expected more than "
+            f"{max(pad, FFT_SIZE - 2 * pad)}; pad the sound with silence"
         )
     window, filters = _tables(waveform.device, waveform.dtype)
     padded = F.pad(waveform.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)

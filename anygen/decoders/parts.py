@@ -1,4 +1,4 @@
-"""One decoder as a folder: the parts of the Stable Diffusion, AudioLDM and Zeroscope layouts, each loaded at first use."""
+"""One decoder as a folder in Stable Diffusion's, AudioLDM's or Zeroscope's layout, loaded part by part."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CLASSES: dict[Modality, dict[str, tuple[str, str]]] = {
     },
     Modality.VIDEO: {"unet": ("diffusers", "UNet3DConditionModel"), **_SHARED, **_CLIP},
 }
-"""Library and class of every part: nothing that a folder names is ever imported. The scheduler is chosen from SCHEDULERS."""
+"""Library and class of every part (the scheduler: from SCHEDULERS); a folder cannot name anything else."""
 
 SCHEDULERS = (
     "DDIMScheduler",
@@ -68,7 +68,7 @@ UNCONDITIONAL_FILE = "unconditional.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderDefaults:
-    """How a decoder samples when the caller says nothing; sizes that do not apply to its modality are None."""
+    """How a decoder samples when the caller says nothing; sizes of other modalities are None."""
 
     num_inference_steps: int = 50
     """Denoising steps."""
@@ -111,7 +111,8 @@ class DecoderParts:
         folder: Where parts that are not in memory lie.
         device: Where loaded parts go.
         dtype: Floating-point type of loaded parts.
-        negative_prompt_embeds: (1, tokens, width) embedding of the empty text; None asks the text encoder when needed.
+        negative_prompt_embeds: (1, tokens, width) embedding of the empty text; None asks the text encoder
+            when needed.
         preview: Latent-to-color map of `fit_preview`; None fits it when needed.
     """
 
@@ -130,7 +131,8 @@ class DecoderParts:
     ) -> None:
         if unknown := sorted(modules.keys() - CLASSES[modality].keys()):
             raise BadArgument(
-                f"decoder part: found {unknown[0]!r}, expected one of {', '.join(CLASSES[modality])}; leave it out"
+                f"decoder part: found {unknown[0]!r}, expected one of {', '.join(CLASSES[modality])}; "
+                "leave it out"
             )
         self.modality, self.spec, self.defaults, self.folder = modality, spec, defaults, folder
         self.device, self.dtype = torch.device(device), dtype
@@ -140,7 +142,12 @@ class DecoderParts:
 
     @classmethod
     def open(
-        cls, modality: Modality, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        modality: Modality,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> DecoderParts:
         """Read the descriptions of a folder; weights stay on disk until they are used.
 
@@ -157,10 +164,16 @@ class DecoderParts:
         """
         path = Path(folder)
         if not path.is_dir():
-            raise MissingPart(f"{modality} decoder: found no folder {folder}, expected one in diffusers' layout; fetch it first")
+            raise MissingPart(
+                f"{modality} decoder: found no folder {folder}, expected one in diffusers' layout; fetch "
+                "it first"
+            )
         found = _read_json(path / "model_index.json", "{}").get("_class_name", PIPELINES[modality])
         if found != PIPELINES[modality]:
-            raise BadArgument(f"{modality} decoder: found a {found} folder, expected {PIPELINES[modality]}; pass another folder")
+            raise BadArgument(
+                f"{modality} decoder: found a {found} folder, expected {PIPELINES[modality]}; pass "
+                "another folder"
+            )
         if (path / EXTRAS_FILE).is_file():
             extras = from_json(_Extras, _read_json(path / EXTRAS_FILE), where=EXTRAS_FILE)
         else:
@@ -185,7 +198,8 @@ class DecoderParts:
             MissingPart: Neither memory nor the folder has it.
             WeightsMismatch: Its weights are not exactly those of its class.
         """
-        with self._lock, torch.inference_mode(False):  # weights made in inference mode could never be trained through
+        # weights made in inference mode could never be trained through
+        with self._lock, torch.inference_mode(False):
             if name not in self._modules:
                 self._modules[name] = self._load(name)
             return self._modules[name]
@@ -231,7 +245,9 @@ class DecoderParts:
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """(B, tokens, width) embeddings of the frozen text encoder, on its device."""
-        return encode_text(texts, tokenizer=self.get("tokenizer"), text_encoder=self.get("text_encoder"), spec=self.spec)
+        return encode_text(
+            texts, tokenizer=self.get("tokenizer"), text_encoder=self.get("text_encoder"), spec=self.spec
+        )
 
     def load(self, *, text_encoder: bool = False) -> None:
         """Load everything that generation needs now, and the text encoder too if asked."""
@@ -261,7 +277,9 @@ class DecoderParts:
         from .writer import write_folder  # keeps the reading side free of what only training needs
 
         present = {name: self.get(name) for name in CLASSES[self.modality] if self.has(name)}
-        extras = _Extras(spec=self.spec, defaults=self.defaults, preview=tuple(map(tuple, self.preview.tolist())))
+        extras = _Extras(
+            spec=self.spec, defaults=self.defaults, preview=tuple(map(tuple, self.preview.tolist()))
+        )
         negative = {"negative_prompt_embeds": self.negative_prompt_embeds.float().cpu().contiguous()}
         write_folder(Path(folder), PIPELINES[self.modality], CLASSES[self.modality], present, dtype)
         save_file(negative, str(Path(folder) / UNCONDITIONAL_FILE))
@@ -292,22 +310,31 @@ class DecoderParts:
     def _load_network(self, name: str, part_class: Any, source: Path) -> Any:
         if not any(source.glob("*.safetensors")):
             raise MissingPart(
-                f"{self.modality} decoder: found no safetensors weights in {name}, expected *.safetensors; pickles are not read, "
-                "convert them with `anygen import`"
+                f"{self.modality} decoder: found no safetensors weights in {name}, expected "
+                "*.safetensors; pickles are not read, convert them with `anygen import`"
             )
         found = _read_json(source / "config.json").get("_class_name", part_class.__name__)
         if found != part_class.__name__:
-            raise WeightsMismatch(f"{name}: found a {found}, expected a {part_class.__name__}; pass the decoder's own folder")
+            raise WeightsMismatch(
+                f"{name}: found a {found}, expected a {part_class.__name__}; pass the decoder's own folder"
+            )
         module, report = part_class.from_pretrained(
-            str(source), local_files_only=True, use_safetensors=True, output_loading_info=True, **{"dtype": self.dtype}
+            str(source),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=self.dtype,
         )
         missing = sorted(map(str, report["missing_keys"]))
-        unexpected = sorted(str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids"))
-        if missing or unexpected or report["mismatched_keys"]:
+        unexpected = sorted(
+            str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids")
+        )
+        misshapen = list(map(str, report["mismatched_keys"]))
+        if missing or unexpected or misshapen:
             raise WeightsMismatch(
-                f"{name}: found {len(missing)} missing, {len(unexpected)} unexpected and {len(report['mismatched_keys'])} "
-                f"misshapen weights (first: {[*missing, *unexpected, *map(str, report['mismatched_keys'])][0]}), expected none; "
-                "fetch the folder again"
+                f"{name}: found {len(missing)} missing, {len(unexpected)} unexpected and "
+                f"{len(misshapen)} misshapen weights (first: {[*missing, *unexpected, *misshapen][0]}), "
+                "expected none; fetch the folder again"
             )
         return module.to(self.device).eval().requires_grad_(False)
 
@@ -317,7 +344,9 @@ def _read_json(path: Path, fallback: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         if fallback is not None:
             return json.loads(fallback)
-        raise MissingPart(f"{path.parent.name}/{path.name}: found nothing, expected a JSON file; fetch the whole decoder")
+        raise MissingPart(
+            f"{path.parent.name}/{path.name}: found nothing, expected a JSON file; fetch the whole decoder"
+        )
     try:
         return dict(json.loads(path.read_text()))
     except (ValueError, TypeError):
@@ -329,17 +358,22 @@ def _read_json(path: Path, fallback: str | None = None) -> dict[str, Any]:
 def _scheduler_name(folder: Path) -> str:
     name = str(_read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name"))
     if name not in SCHEDULERS:
-        raise BadArgument(f"scheduler: found {name}, expected one of {', '.join(SCHEDULERS)}; change scheduler_config.json")
+        raise BadArgument(
+            f"scheduler: found {name}, expected one of {', '.join(SCHEDULERS)}; change scheduler_config.json"
+        )
     return name
 
 
 def _official_extras(modality: Modality, folder: Path) -> _Extras:
-    """Conditioning and defaults of a folder in the official layout, from its configs and its pipeline's published defaults."""
+    """Conditioning and defaults of an official folder, from its configs and its pipeline's defaults."""
     unet = _read_json(folder / "unet" / "config.json")
     factor = 2 ** (len(_read_json(folder / "vae" / "config.json")["block_out_channels"]) - 1)
     if modality is Modality.AUDIO:
         spec = ConditioningSpec(
-            tokens=1, width=unet["projection_class_embeddings_input_dim"], normalised=True, entry="class_labels"
+            tokens=1,
+            width=unet["projection_class_embeddings_input_dim"],
+            normalised=True,
+            entry="class_labels",
         )
         seconds = unet["sample_size"] * factor * 0.01  # a hop of 160 at 16 kHz
         return _Extras(spec=spec, defaults=DecoderDefaults(guidance_scale=2.5, audio_length_in_s=seconds))

@@ -1,4 +1,4 @@
-"""Cheap pictures of latents: a linear map from latent channels to colors, fitted once for each autoencoder."""
+"""Cheap pictures of latents: a linear map from latent channels to colors, fitted to the autoencoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ MEL_RANGE = (-11.5, 2.5)
 def fit_preview(vae: Any, *, low: float = -1.0, high: float = 1.0) -> Tensor:
     """Least-squares map from latent channels (and 1) to the mean data value under each latent position.
 
-    The autoencoder itself encodes blurred random patches, so nothing has to be stored or trained and any autoencoder works.
+    The autoencoder itself encodes blurred random patches, so nothing has to be stored or trained and any
+    autoencoder works.
 
     Args:
         vae: `AutoencoderKL` over 1 or 3 channels.

@@ -21,7 +21,11 @@ DECODERS: dict[Modality, type[ImageDecoder] | type[AudioDecoder] | type[VideoDec
 
 
 def open_decoder(
-    modality: Modality, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    modality: Modality,
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> ImageDecoder | AudioDecoder | VideoDecoder:
     """Open a decoder's folder; weights are loaded at first use.
 
@@ -35,5 +39,8 @@ def open_decoder(
         BadArgument: Nothing decodes to that modality.
     """
     if modality not in DECODERS:
-        raise BadArgument(f"decoder: found {modality}, expected one of {', '.join(GENERATED)}; nothing else can be generated")
+        raise BadArgument(
+            f"decoder: found {modality}, expected one of {', '.join(GENERATED)}; nothing else can be "
+            "generated"
+        )
     return DECODERS[modality].from_pretrained(folder, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The one sampling loop of all decoders: classifier-free guidance over a diffusers scheduler, 4-D and 5-D latents alike."""
+"""The one sampling loop of all decoders: classifier-free guidance over a diffusers scheduler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Preview = Callable[[Tensor], list[np.ndarray]]
 """Latents to one small uint8 picture (or clip) a sample."""
 
 
-def check_request(*, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int], batch_size: int) -> None:
+def check_request(
+    *, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int], batch_size: int
+) -> None:
     """Refuse what cannot be sampled before anything is computed.
 
     Args:
@@ -37,29 +39,43 @@ def check_request(*, num_inference_steps: int, guidance_scale: float, seeds: Seq
         BadArgument: A number is of the wrong type or out of range.
     """
     if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
-        raise BadArgument(f"num_inference_steps: found {num_inference_steps!r}, expected a whole number; pass 1 to {MAX_STEPS}")
+        raise BadArgument(
+            f"num_inference_steps: found {num_inference_steps!r}, expected a whole number; pass 1 to "
+            f"{MAX_STEPS}"
+        )
     if not 1 <= num_inference_steps <= MAX_STEPS:
-        raise BadArgument(f"num_inference_steps: found {num_inference_steps}, expected 1 to {MAX_STEPS}; 20 to 50 is usual")
+        raise BadArgument(
+            f"num_inference_steps: found {num_inference_steps}, expected 1 to {MAX_STEPS}; 20 to 50 is usual"
+        )
     if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
-        raise BadArgument(f"guidance_scale: found {guidance_scale!r}, expected a number; 1 turns guidance off")
+        raise BadArgument(
+            f"guidance_scale: found {guidance_scale!r}, expected a number; 1 turns guidance off"
+        )
     if not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise BadArgument(f"guidance_scale: found {guidance_scale}, expected a finite number from 0; 1 turns guidance off")
+        raise BadArgument(
+            f"guidance_scale: found {guidance_scale}, expected a finite number from 0; 1 turns guidance off"
+        )
     if len(seeds) != batch_size:
-        raise BadArgument(f"seeds: found {len(seeds)}, expected {batch_size}; pass one seed for each row of prompt_embeds")
+        raise BadArgument(
+            f"seeds: found {len(seeds)}, expected {batch_size}; pass one seed for each row of prompt_embeds"
+        )
     for seed in seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise BadArgument(f"seed: found {seed!r}, expected a whole number from 0 to 2**63 - 1; pick another seed")
+            raise BadArgument(
+                f"seed: found {seed!r}, expected a whole number from 0 to 2**63 - 1; pick another seed"
+            )
 
 
 def starting_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-    """Standard normal noise on the CPU, each sample from its own generator: sample i is the same alone as in a batch.
+    """Standard normal noise on the CPU, each sample from its own generator: the same alone as in a batch.
 
     Args:
         shape: Of one sample, without the batch.
         seeds: One for each sample.
 
     Returns:
-        (len(seeds), *shape) float32, and the generators, to be used on for schedulers that draw noise between steps.
+        (len(seeds), *shape) float32, and the generators, to be used on for schedulers that draw noise between
+        steps.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators]), generators
@@ -83,8 +99,8 @@ def denoise(
 ) -> Tensor:
     """From noise to clean latents.
 
-    The scheduler that is passed in is a description: every call runs a fresh copy, since schedulers keep state and a shared
-    one silently mixes up concurrent calls. Gradients flow unless the caller disables them.
+    The scheduler that is passed in is a description: every call runs a fresh copy, since schedulers keep
+    state and a shared one silently mixes up concurrent calls. Gradients flow unless the caller disables them.
 
     Args:
         unet: `UNet2DConditionModel` or `UNet3DConditionModel` in eval mode.
@@ -93,8 +109,10 @@ def denoise(
         prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
         spec: The decoder's conditioning.
         num_inference_steps: Denoising steps asked for; PNDM and Heun make more calls than that.
-        guidance_scale: w of Ho and Salimans 2022 as written in Saharia et al. 2022, eq. 2; 1 or less turns guidance off.
-        guidance_rescale: phi of Lin et al. 2023, eq. 16, against overexposure under strong guidance; 0 turns it off.
+        guidance_scale: w of Ho and Salimans 2022 as written in Saharia et al. 2022, eq. 2; 1 or less turns
+            guidance off.
+        guidance_rescale: phi of Lin et al. 2023, eq. 16, against overexposure under strong guidance; 0 turns
+            it off.
         negative_prompt_embeds: (1 or B, tokens, width) unconditional embedding; needed where guidance is on.
         generators: One for each sample, for schedulers that draw noise between steps.
         on_step: Called after every step.
@@ -110,14 +128,20 @@ def denoise(
         NonFinite: A NaN or infinity appeared.
     """
     guided = guidance_scale > 1.0
-    embeds = _conditioning(spec, prompt_embeds, negative_prompt_embeds if guided else None, latents.shape[0], guided)
+    embeds = _conditioning(
+        spec, prompt_embeds, negative_prompt_embeds if guided else None, latents.shape[0], guided
+    )
     run = fresh(scheduler, num_inference_steps, latents.device)
-    extra = {"generator": generators} if generators and "generator" in inspect.signature(run.step).parameters else {}
+    noisy = generators and "generator" in inspect.signature(run.step).parameters
+    extra = {"generator": generators} if noisy else {}
     dtype, total = next(unet.parameters()).dtype, len(run.timesteps)
     latents = latents.float() * run.init_noise_sigma
     for step, timestep in enumerate(run.timesteps, start=1):
         if should_stop is not None and should_stop():
-            raise Cancelled(f"generation: stopped by the caller before step {step} of {total}; start it again for a result")
+            raise Cancelled(
+                f"generation: stopped by the caller before step {step} of {total}; start it again "
+                "for a result"
+            )
         model_input = run.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
         output = predict(unet, model_input.to(dtype), timestep, embeds, spec).float()
         if guided:
@@ -126,12 +150,13 @@ def denoise(
         latents = stepped.prev_sample
         if not torch.isfinite(latents).all():
             raise NonFinite(
-                f"denoising step {step} of {total}: found NaN or infinity, expected finite latents; use float32 or a lower "
-                "guidance_scale"
+                f"denoising step {step} of {total}: found NaN or infinity, expected finite latents; "
+                "use float32 or a lower guidance_scale"
             )
         if on_step is not None:
             clean = getattr(stepped, "pred_original_sample", None)
-            on_step(StepEvent(step=step, total=total, preview=_previewer(preview, latents if clean is None else clean)))
+            look = _previewer(preview, latents if clean is None else clean)
+            on_step(StepEvent(step=step, total=total, preview=look))
     return latents
 
 
@@ -154,8 +179,8 @@ def fresh(scheduler: Any, num_inference_steps: int, device: torch.device | str) 
         run.set_timesteps(num_inference_steps, device=device)
     except ValueError:
         raise BadArgument(
-            f"num_inference_steps: found {num_inference_steps}, more than {type(scheduler).__name__} can make of its "
-            f"{scheduler.config.num_train_timesteps} training timesteps; ask for fewer"
+            f"num_inference_steps: found {num_inference_steps}, more than {type(scheduler).__name__} can "
+            f"make of its {scheduler.config.num_train_timesteps} training timesteps; ask for fewer"
         ) from None
     return run
 
@@ -166,19 +191,26 @@ def _conditioning(
     """The embeddings of one UNet call: (B, L, D), or (2 B, L, D) with the unconditional ones first."""
     embeds = spec.fit(prompt_embeds)
     if embeds.shape[0] != batch_size:
-        raise BadArgument(f"prompt_embeds: found {embeds.shape[0]} rows, expected {batch_size}; pass one row for each sample")
+        raise BadArgument(
+            f"prompt_embeds: found {embeds.shape[0]} rows, expected {batch_size}; pass one row for each "
+            "sample"
+        )
     if not torch.isfinite(embeds).all():
-        raise NonFinite("prompt_embeds: found NaN or infinity, expected finite numbers; check the model that made them")
+        raise NonFinite(
+            "prompt_embeds: found NaN or infinity, expected finite numbers; check the model that made them"
+        )
     if not guided:
         return embeds
     if negative is None:
         raise BadArgument(
-            "negative_prompt_embeds: found None, expected the unconditional embedding; pass it or set guidance_scale to 1"
+            "negative_prompt_embeds: found None, expected the unconditional embedding; pass it or set "
+            "guidance_scale to 1"
         )
     unconditional = spec.fit(negative, like=embeds)
     if unconditional.shape[0] not in (1, batch_size):
         raise BadArgument(
-            f"negative_prompt_embeds: found {unconditional.shape[0]} rows, expected 1 or {batch_size}; pass one for all"
+            f"negative_prompt_embeds: found {unconditional.shape[0]} rows, expected 1 or {batch_size}; "
+            "pass one for all"
         )
     return torch.cat([unconditional.expand_as(embeds), embeds])
 

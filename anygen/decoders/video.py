@@ -46,7 +46,7 @@ class VideoDecoder:
     def from_pretrained(
         cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> Self:
-        """Open a folder in Zeroscope's layout; weights are loaded at first use. Raises as `DecoderParts.open`."""
+        """Open a folder in Zeroscope's layout, lazily; raises as `DecoderParts.open`."""
         return cls(DecoderParts.open(Modality.VIDEO, folder, device=device, dtype=dtype))
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -68,12 +68,12 @@ class VideoDecoder:
         return self.parts.encode_text(list(texts))
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixels (B, F, 3, H, W) in [-1, 1] to scaled latents (B, C, F, h, w): the mode, or a sample with a generator."""
+        """Pixels (B, F, 3, H, W) in [-1, 1] to scaled latents (B, C, F, h, w), the mode or drawn."""
         latents = encode(self.parts, pixels.flatten(0, 1), generator)
         return latents.unflatten(0, pixels.shape[:2]).transpose(1, 2)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, F, h, w) to pixels (B, F, 3, H, W) in [0, 1], some frames at a time; differentiable."""
+        """Scaled latents (B, C, F, h, w) to pixels (B, F, 3, H, W) in [0, 1]; differentiable."""
         frames = latents.transpose(1, 2)
         return (decode(self.parts, frames.flatten(0, 1)) / 2 + 0.5).clamp(0, 1).unflatten(0, frames.shape[:2])
 
@@ -92,14 +92,16 @@ class VideoDecoder:
         num_frames: int | None = None,
         latents: Tensor | None = None,
     ) -> Tensor:
-        """Like a call, as pixels (B, F, 3, H, W) float32 in [0, 1]; `latents` (B, C, F, h, w) replaces the seeds' noise."""
+        """Like a call, as pixels (B, F, 3, H, W) in [0, 1]; `latents` (B, C, F, h, w) replace the noise."""
         factor, defaults = self.parts.vae_factor, self.parts.defaults
         height = check_size(defaults.height if height is None else height, "height", multiple=factor)
         width = check_size(defaults.width if width is None else width, "width", multiple=factor)
         frames = check_size(defaults.num_frames if num_frames is None else num_frames, "num_frames")
         check_limit(height * width, MAX_PIXELS, "pixels of a frame (height x width)")
         check_limit(frames, MAX_FRAMES, "num_frames")
-        check_limit(height * width * frames, MAX_VIDEO_PIXELS, "pixels of a video (height x width x num_frames)")
+        check_limit(
+            height * width * frames, MAX_VIDEO_PIXELS, "pixels of a video (height x width x num_frames)"
+        )
         clean = sample_latents(
             self.parts,
             (self.parts.unet.config.in_channels, frames, height // factor, width // factor),
@@ -132,7 +134,7 @@ class VideoDecoder:
 
         Args:
             prompt_embeds: (B, tokens, width), from an output projection or `encode_text`.
-            num_inference_steps: Denoising steps, 1 to 1000; None takes the decoder's default, like all that follow.
+            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
             guidance_scale: Weight of classifier-free guidance; 1 turns it off.
             seeds: One for each row: sample i is the same in any batch up to rounding.
             on_step: Called after every step; what it raises ends the run and reaches the caller.

@@ -34,10 +34,15 @@ def write_folder(
         part = parts.get(name)
         index[name] = [None, None] if part is None else [library, type(part).__name__]
         if isinstance(part, torch.nn.Module) and dtype is not None:
-            copy.deepcopy(part).to(dtype).save_pretrained(str(folder / name))
+            halved: Any = copy.deepcopy(part).to(dtype)
+            halved.save_pretrained(str(folder / name))
         elif part is not None:
             part.save_pretrained(str(folder / name))
     if pipeline == "StableDiffusionPipeline":
-        index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "image_encoder": [None, None]}
+        index |= {
+            "safety_checker": [None, None],
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+        }
         index["requires_safety_checker"] = False
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

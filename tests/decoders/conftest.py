@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,9 +40,11 @@ SPECS = {
 DEFAULTS = {
     Modality.IMAGE: DecoderDefaults(num_inference_steps=3, guidance_scale=2.0, height=16, width=16),
     Modality.AUDIO: DecoderDefaults(num_inference_steps=3, guidance_scale=2.0, audio_length_in_s=0.1),
-    Modality.VIDEO: DecoderDefaults(num_inference_steps=3, guidance_scale=2.0, height=16, width=16, num_frames=3, fps=8.0),
+    Modality.VIDEO: DecoderDefaults(
+        num_inference_steps=3, guidance_scale=2.0, height=16, width=16, num_frames=3, fps=8.0
+    ),
 }
-BETAS: dict[str, Any] = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+BETAS: dict[str, Any] = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 SCHEDULERS: dict[str, Callable[[], Any]] = {
     "ddim": lambda: DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     "pndm": lambda: PNDMScheduler(**BETAS, skip_prk_steps=True, steps_offset=1),
@@ -75,9 +78,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_unet(modality: Modality) -> Any:
-    common: dict[str, Any] = dict(
-        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(32, 64), layers_per_block=1
-    )
+    common: dict[str, Any] = {
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+    }
     if modality is Modality.VIDEO:
         return UNet3DConditionModel(
             **common,
@@ -86,12 +93,12 @@ def make_unet(modality: Modality) -> Any:
             cross_attention_dim=WIDTH,
             attention_head_dim=8,
         )
-    audio: dict[str, Any] = dict(
-        cross_attention_dim=(32, 64),
-        class_embed_type="simple_projection",
-        projection_class_embeddings_input_dim=WIDTH,
-        class_embeddings_concat=True,
-    )
+    audio: dict[str, Any] = {
+        "cross_attention_dim": (32, 64),
+        "class_embed_type": "simple_projection",
+        "projection_class_embeddings_input_dim": WIDTH,
+        "class_embeddings_concat": True,
+    }
     return UNet2DConditionModel(
         **common,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -115,7 +122,13 @@ def make_modules(modality: Modality) -> dict[str, Any]:
         layers_per_block=1,
     )
     vae.register_to_config(scaling_factor=0.7)
-    text = dict(vocab_size=9, hidden_size=WIDTH, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    text = {
+        "vocab_size": 9,
+        "hidden_size": WIDTH,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     modules: dict[str, Any] = {
         "unet": make_unet(modality),
         "vae": vae,
@@ -138,12 +151,16 @@ def make_modules(modality: Modality) -> dict[str, Any]:
                 normalize_before=False,
             )
         )
-        for parameter in modules["vocoder"].parameters():  # its own initialisation gives silence, which proves nothing
+        for parameter in modules[
+            "vocoder"
+        ].parameters():  # its own initialisation gives silence, which proves nothing
             if parameter.ndim > 1:
                 torch.nn.init.kaiming_normal_(parameter)
     else:
         modules["text_encoder"] = CLIPTextModel(
-            CLIPTextConfig(**text, max_position_embeddings=LENGTH, bos_token_id=0, pad_token_id=1, eos_token_id=2)
+            CLIPTextConfig(
+                **text, max_position_embeddings=LENGTH, bos_token_id=0, pad_token_id=1, eos_token_id=2
+            )
         )
     for module in modules.values():
         if isinstance(module, torch.nn.Module):
@@ -163,7 +180,9 @@ def make_decoder(modules_of: dict[Modality, dict[str, Any]]) -> Callable[..., An
 
     def build(modality: Modality, **changes: Any) -> Any:
         modules = {**modules_of[modality], **changes}
-        return DECODERS[modality](DecoderParts(modality, modules, spec=SPECS[modality], defaults=DEFAULTS[modality]))
+        return DECODERS[modality](
+            DecoderParts(modality, modules, spec=SPECS[modality], defaults=DEFAULTS[modality])
+        )
 
     return build
 
@@ -174,7 +193,9 @@ def embeds_of() -> Callable[..., torch.Tensor]:
 
     def draw(modality: Modality, rows: int = 2) -> torch.Tensor:
         spec = SPECS[modality]
-        return spec.fit(torch.randn(rows, spec.tokens, spec.width, generator=torch.Generator().manual_seed(3)))
+        return spec.fit(
+            torch.randn(rows, spec.tokens, spec.width, generator=torch.Generator().manual_seed(3))
+        )
 
     return draw
 
@@ -183,3 +204,15 @@ def embeds_of() -> Callable[..., torch.Tensor]:
 def schedulers() -> dict[str, Callable[[], Any]]:
     """Makers of the schedulers that matter: the official ones, the bundle's and the fast ones."""
     return SCHEDULERS
+
+
+@pytest.fixture(scope="session")
+def folders(
+    modules_of: dict[Modality, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Modality, Path]:
+    """Each tiny decoder, saved by us; shared, so copy before changing anything."""
+    root = tmp_path_factory.mktemp("decoders")
+    for modality, modules in modules_of.items():
+        parts = DecoderParts(modality, modules, spec=SPECS[modality], defaults=DEFAULTS[modality])
+        DECODERS[modality](parts).save_pretrained(root / modality)
+    return {modality: root / modality for modality in DECODERS}

@@ -11,28 +11,33 @@ from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from anygen.decoders.inflate import init_video_from_image, is_temporal
 from anygen.errors import WeightsMismatch
 
-SHARED: dict[str, Any] = dict(
-    block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=8, norm_num_groups=32, in_channels=4, out_channels=4
-)
+SHARED: dict[str, Any] = {
+    "block_out_channels": (32, 64),
+    "layers_per_block": 1,
+    "cross_attention_dim": 8,
+    "norm_num_groups": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+}
 
 
 def image_unet(**changes: Any) -> UNet2DConditionModel:
     torch.manual_seed(0)
-    settings = SHARED | dict(
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 4),
-    )
+    settings = SHARED | {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": (2, 4),
+    }
     return UNet2DConditionModel(**(settings | changes)).eval()
 
 
 def video_unet(**changes: Any) -> UNet3DConditionModel:
     torch.manual_seed(1)
-    settings = SHARED | dict(
-        down_block_types=("DownBlock3D", "CrossAttnDownBlock3D"),
-        up_block_types=("CrossAttnUpBlock3D", "UpBlock3D"),
-        attention_head_dim=16,
-    )
+    settings = SHARED | {
+        "down_block_types": ("DownBlock3D", "CrossAttnDownBlock3D"),
+        "up_block_types": ("CrossAttnUpBlock3D", "UpBlock3D"),
+        "attention_head_dim": 16,
+    }
     return UNet3DConditionModel(**(settings | changes)).eval()
 
 
@@ -52,9 +57,13 @@ def test_video_unet_equals_the_image_unet_frame_by_frame(linear: bool) -> None:
 def test_every_temporal_layer_can_leave_the_identity() -> None:
     unet2d, unet3d = image_unet(), video_unet()
     init_video_from_image(unet2d, unet3d)
-    unet3d(torch.randn(1, 4, 3, 8, 8), torch.tensor([5]), torch.randn(1, 5, 8)).sample.square().mean().backward()
+    unet3d(
+        torch.randn(1, 4, 3, 8, 8), torch.tensor([5]), torch.randn(1, 5, 8)
+    ).sample.square().mean().backward()
     lasts = [
-        p for n, p in unet3d.named_parameters() if is_temporal(n) and n.endswith((".conv4.3.weight", ".proj_out.weight"))
+        p
+        for n, p in unet3d.named_parameters()
+        if is_temporal(n) and n.endswith((".conv4.3.weight", ".proj_out.weight"))
     ]
     assert len(lasts) > 10
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in lasts)
@@ -63,10 +72,10 @@ def test_every_temporal_layer_can_leave_the_identity() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(layers_per_block=2), "names in one of them alone"),
-        (dict(cross_attention_dim=16), r"expected \(\d+, 8\)"),
-        (dict(attention_head_dim=8), "attention_head_dim counts heads in 2-D"),
-        (dict(norm_eps=1e-6), "norm groups and eps"),
+        ({"layers_per_block": 2}, "names in one of them alone"),
+        ({"cross_attention_dim": 16}, r"expected \(\d+, 8\)"),
+        ({"attention_head_dim": 8}, "attention_head_dim counts heads in 2-D"),
+        ({"norm_eps": 1e-6}, "norm groups and eps"),
     ],
 )
 def test_mismatched_unets_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -43,7 +43,9 @@ def test_log_mel_of_silence_is_the_floor() -> None:
 
 def test_log_mel_finds_the_pitch() -> None:
     time = torch.arange(16000) / 16000
-    low, high = (log_mel(torch.sin(2 * math.pi * hz * time)[None]).mean(1).argmax().item() for hz in (300.0, 3000.0))
+    low, high = (
+        log_mel(torch.sin(2 * math.pi * hz * time)[None]).mean(1).argmax().item() for hz in (300.0, 3000.0)
+    )
     assert low < high
 
 

@@ -14,13 +14,19 @@ from anygen.modality import Modality
 SHAPES = {Modality.IMAGE: (4, 8, 8), Modality.AUDIO: (4, 5, 8), Modality.VIDEO: (4, 3, 8, 8)}
 
 
-def reference(modality: Modality, modules: dict[str, Any], latents: torch.Tensor, steps: int, **inputs: Any) -> torch.Tensor:
+def reference(
+    modality: Modality, modules: dict[str, Any], latents: torch.Tensor, steps: int, **inputs: Any
+) -> torch.Tensor:
     """Output of diffusers' pipeline in the layout of our `sample`."""
     inputs |= {"latents": latents, "num_inference_steps": steps}
     if modality is Modality.IMAGE:
-        pipe: Any = StableDiffusionPipeline(**modules, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipe: Any = StableDiffusionPipeline(
+            **modules, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
         pipe.set_progress_bar_config(disable=True)
-        return torch.from_numpy(pipe(**inputs, height=16, width=16, output_type="np").images).permute(0, 3, 1, 2)
+        return torch.from_numpy(pipe(**inputs, height=16, width=16, output_type="np").images).permute(
+            0, 3, 1, 2
+        )
     if modality is Modality.VIDEO:
         pipe = TextToVideoSDPipeline(**modules)
         pipe.set_progress_bar_config(disable=True)
@@ -47,7 +53,9 @@ def test_parity_with_diffusers_pipeline(
     decoder = make_decoder(modality, scheduler=schedulers[kind]())
     embeds = embeds_of(modality)
     latents = torch.randn(2, *SHAPES[modality], generator=torch.Generator().manual_seed(5))
-    found = decoder.sample(embeds, num_inference_steps=4, guidance_scale=guidance, seeds=[0, 1], latents=latents)
+    found = decoder.sample(
+        embeds, num_inference_steps=4, guidance_scale=guidance, seeds=[0, 1], latents=latents
+    )
     expected = reference(
         modality,
         modules_of[modality] | {"scheduler": schedulers[kind]()},
@@ -60,7 +68,9 @@ def test_parity_with_diffusers_pipeline(
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-4
     assert expected.std() > 1e-3  # a constant output would agree with anything
-    other = decoder.sample(embeds.flip(0), num_inference_steps=4, guidance_scale=guidance, seeds=[0, 1], latents=latents)
+    other = decoder.sample(
+        embeds.flip(0), num_inference_steps=4, guidance_scale=guidance, seeds=[0, 1], latents=latents
+    )
     assert (found - other).abs().max() > 1e-4  # and so would one that ignores the conditioning
 
 
@@ -77,7 +87,7 @@ def test_text_encoding_equals_the_pipelines(
         empty = pipe._encode_prompt([""], "cpu", 1, False)[:, None]
     else:
         maker = StableDiffusionPipeline if modality is Modality.IMAGE else TextToVideoSDPipeline
-        extra = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        extra = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         pipe = maker(**modules_of[modality], **(extra if modality is Modality.IMAGE else {}))
         expected, empty = pipe.encode_prompt(texts, "cpu", 1, True)
     assert (decoder.encode_text(texts) - expected).abs().max() < 1e-5

@@ -24,7 +24,13 @@ KINDS = {Modality.IMAGE: Image.Image, Modality.AUDIO: Audio, Modality.VIDEO: Vid
 
 
 def array(media: Any) -> np.ndarray:
-    return media.samples if isinstance(media, Audio) else media.frames if isinstance(media, Video) else np.asarray(media)
+    return (
+        media.samples
+        if isinstance(media, Audio)
+        else media.frames
+        if isinstance(media, Video)
+        else np.asarray(media)
+    )
 
 
 @pytest.mark.parametrize("modality", DECODERS)
@@ -40,7 +46,11 @@ def test_call_gives_one_medium_a_row(
 @pytest.mark.parametrize("kind", ["ddim", "pndm", "dpm++", "euler", "zero-snr ddim"])
 @pytest.mark.parametrize("modality", DECODERS)
 def test_a_sample_is_the_same_alone_and_in_a_batch(
-    modality: Modality, kind: str, make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor], schedulers: Any
+    modality: Modality,
+    kind: str,
+    make_decoder: Callable[..., Any],
+    embeds_of: Callable[..., torch.Tensor],
+    schedulers: Any,
 ) -> None:
     decoder, embeds = make_decoder(modality, scheduler=schedulers[kind]()), embeds_of(modality, 3)
     batch = decoder.sample(embeds, seeds=[4, 5, 6])
@@ -56,7 +66,9 @@ def test_seeds_decide_the_noise_and_nothing_else_does() -> None:
     assert torch.equal(first, second.flip(0)) and not torch.equal(first[0], first[1])
 
 
-def test_same_seed_same_bytes(make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]) -> None:
+def test_same_seed_same_bytes(
+    make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+) -> None:
     decoder, embeds = make_decoder(Modality.IMAGE), embeds_of(Modality.IMAGE, 1)
     first, second, other = (decoder(embeds, seeds=[seed])[0].tobytes() for seed in (3, 3, 4))
     assert first == second != other
@@ -75,7 +87,11 @@ def test_ancestral_noise_comes_from_the_seeds_too(
 
 @pytest.mark.parametrize(("kind", "calls"), [("ddim", 3), ("dpm++", 3), ("euler", 3), ("pndm", 4)])
 def test_progress_counts_scheduler_calls(
-    kind: str, calls: int, make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor], schedulers: Any
+    kind: str,
+    calls: int,
+    make_decoder: Callable[..., Any],
+    embeds_of: Callable[..., torch.Tensor],
+    schedulers: Any,
 ) -> None:
     events: list[StepEvent] = []
     decoder = make_decoder(Modality.IMAGE, scheduler=schedulers[kind]())
@@ -84,10 +100,14 @@ def test_progress_counts_scheduler_calls(
 
 
 @pytest.mark.parametrize(
-    ("modality", "shape"), [(Modality.IMAGE, (8, 8, 3)), (Modality.AUDIO, (8, 5, 3)), (Modality.VIDEO, (3, 8, 8, 3))]
+    ("modality", "shape"),
+    [(Modality.IMAGE, (8, 8, 3)), (Modality.AUDIO, (8, 5, 3)), (Modality.VIDEO, (3, 8, 8, 3))],
 )
 def test_previews_are_small_pictures(
-    modality: Modality, shape: tuple[int, ...], make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+    modality: Modality,
+    shape: tuple[int, ...],
+    make_decoder: Callable[..., Any],
+    embeds_of: Callable[..., torch.Tensor],
 ) -> None:
     seen: list[list[np.ndarray]] = []
     make_decoder(modality)(embeds_of(modality), seeds=[1, 2], on_step=lambda e: seen.append(e.preview()))
@@ -122,13 +142,18 @@ def test_should_stop_is_asked_before_every_step(
 ) -> None:
     answers = iter([False, True])
     with pytest.raises(Cancelled, match="before step 2 of 3"):
-        make_decoder(Modality.AUDIO)(embeds_of(Modality.AUDIO), seeds=[1, 2], should_stop=lambda: next(answers))
+        make_decoder(Modality.AUDIO)(
+            embeds_of(Modality.AUDIO), seeds=[1, 2], should_stop=lambda: next(answers)
+        )
 
 
 def test_threads_share_a_decoder_without_harm(
     make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor], schedulers: Any
 ) -> None:
-    decoder, embeds = make_decoder(Modality.IMAGE, scheduler=schedulers["pndm"]()), embeds_of(Modality.IMAGE, 1)
+    decoder, embeds = (
+        make_decoder(Modality.IMAGE, scheduler=schedulers["pndm"]()),
+        embeds_of(Modality.IMAGE, 1),
+    )
     expected = [decoder.sample(embeds, seeds=[seed]) for seed in range(6)]
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda seed: decoder.sample(embeds, seeds=[seed]), range(6)))
@@ -167,7 +192,9 @@ def test_guidance_rescale_keeps_the_spread_of_the_conditional_prediction() -> No
 
 
 @pytest.mark.parametrize(
-    "scheduler", [HeunDiscreteScheduler(), LCMScheduler(), UniPCMultistepScheduler()], ids=["heun", "lcm", "unipc"]
+    "scheduler",
+    [HeunDiscreteScheduler(), LCMScheduler(), UniPCMultistepScheduler()],
+    ids=["heun", "lcm", "unipc"],
 )
 def test_other_schedulers_run(
     scheduler: Any, make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
@@ -184,7 +211,9 @@ def test_one_step_and_too_many_steps(schedulers: Any) -> None:
         fresh(LCMScheduler(), 200, "cpu")
 
 
-def test_nan_in_the_network_is_an_error(make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]) -> None:
+def test_nan_in_the_network_is_an_error(
+    make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+) -> None:
     decoder = make_decoder(Modality.IMAGE)
     broken = copy.deepcopy(decoder.parts.unet)
     with torch.no_grad():
@@ -214,10 +243,14 @@ def test_a_network_in_training_is_sampled_in_eval_mode(
     assert unet.training
 
 
-def test_denoise_lets_gradients_through(make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]) -> None:
+def test_denoise_lets_gradients_through(
+    make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+) -> None:
     parts = make_decoder(Modality.IMAGE).parts
     embeds = embeds_of(Modality.IMAGE).requires_grad_()
-    clean = denoise(parts.unet, parts.scheduler, torch.randn(2, 4, 8, 8), embeds, parts.spec, num_inference_steps=2)
+    clean = denoise(
+        parts.unet, parts.scheduler, torch.randn(2, 4, 8, 8), embeds, parts.spec, num_inference_steps=2
+    )
     clean.sum().backward()
     assert embeds.grad is not None and embeds.grad.abs().sum() > 0
 
@@ -235,34 +268,48 @@ def test_sampling_first_does_not_spoil_training_later(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(num_inference_steps=0), "num_inference_steps: found 0, expected 1 to 1000"),
-        (dict(num_inference_steps=1001), "found 1001, expected 1 to 1000"),
-        (dict(num_inference_steps=2.5), "found 2.5, expected a whole number"),
-        (dict(num_inference_steps=True), "found True, expected a whole number"),
-        (dict(guidance_scale=math.nan), "guidance_scale: found nan, expected a finite number"),
-        (dict(guidance_scale=-1.0), "guidance_scale: found -1.0"),
-        (dict(guidance_scale="7"), "guidance_scale: found '7', expected a number"),
-        (dict(seeds=[1]), "seeds: found 1, expected 2"),
-        (dict(seeds=[1, -1]), "seed: found -1, expected a whole number from 0"),
-        (dict(seeds=[1, 2**63]), "seed: found 9223372036854775808"),
-        (dict(seeds=[1, 1.5]), "seed: found 1.5"),
+        ({"num_inference_steps": 0}, "num_inference_steps: found 0, expected 1 to 1000"),
+        ({"num_inference_steps": 1001}, "found 1001, expected 1 to 1000"),
+        ({"num_inference_steps": 2.5}, "found 2.5, expected a whole number"),
+        ({"num_inference_steps": True}, "found True, expected a whole number"),
+        ({"guidance_scale": math.nan}, "guidance_scale: found nan, expected a finite number"),
+        ({"guidance_scale": -1.0}, "guidance_scale: found -1.0"),
+        ({"guidance_scale": "7"}, "guidance_scale: found '7', expected a number"),
+        ({"seeds": [1]}, "seeds: found 1, expected 2"),
+        ({"seeds": [1, -1]}, "seed: found -1, expected a whole number from 0"),
+        ({"seeds": [1, 2**63]}, "seed: found 9223372036854775808"),
+        ({"seeds": [1, 1.5]}, "seed: found 1.5"),
     ],
 )
 def test_bad_requests_are_refused(
-    options: dict[str, Any], message: str, make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+    options: dict[str, Any],
+    message: str,
+    make_decoder: Callable[..., Any],
+    embeds_of: Callable[..., torch.Tensor],
 ) -> None:
     with pytest.raises(BadArgument, match=message):
         make_decoder(Modality.IMAGE)(embeds_of(Modality.IMAGE), **({"seeds": [1, 2]} | options))
 
 
-def test_bad_conditioning_is_refused(make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]) -> None:
+def test_bad_conditioning_is_refused(
+    make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+) -> None:
     parts, embeds = make_decoder(Modality.IMAGE).parts, embeds_of(Modality.IMAGE)
     noise = torch.randn(2, 4, 8, 8)
 
     def run(**options: Any) -> None:
-        denoise(parts.unet, parts.scheduler, noise, **({"prompt_embeds": embeds} | options), spec=parts.spec, num_inference_steps=1)
+        denoise(
+            parts.unet,
+            parts.scheduler,
+            noise,
+            **({"prompt_embeds": embeds} | options),
+            spec=parts.spec,
+            num_inference_steps=1,
+        )
 
-    with pytest.raises(BadArgument, match=r"prompt_embeds: found shape \(2, 6, 7\), expected \(batch, 6, 8\)"):
+    with pytest.raises(
+        BadArgument, match=r"prompt_embeds: found shape \(2, 6, 7\), expected \(batch, 6, 8\)"
+    ):
         run(prompt_embeds=embeds[..., :7])
     with pytest.raises(BadArgument, match="prompt_embeds: found 1 rows, expected 2"):
         run(prompt_embeds=embeds[:1])

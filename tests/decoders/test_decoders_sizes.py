@@ -13,7 +13,9 @@ from anygen.errors import AnyGenError, BadArgument, LimitExceeded, OutOfMemory
 from anygen.modality import Modality
 
 
-def test_sizes_can_be_chosen(make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]) -> None:
+def test_sizes_can_be_chosen(
+    make_decoder: Callable[..., Any], embeds_of: Callable[..., torch.Tensor]
+) -> None:
     image = make_decoder(Modality.IMAGE)(embeds_of(Modality.IMAGE, 1), seeds=[1], height=8, width=18)[0]
     assert image.size == (18, 8)
     video = make_decoder(Modality.VIDEO)(
@@ -27,18 +29,33 @@ def test_sizes_can_be_chosen(make_decoder: Callable[..., Any], embeds_of: Callab
 @pytest.mark.parametrize(
     ("modality", "options", "error", "message"),
     [
-        (Modality.IMAGE, dict(height=17), BadArgument, "height: found 17, expected a positive multiple of 2"),
-        (Modality.IMAGE, dict(width=0), BadArgument, "width: found 0, expected a positive multiple of 2"),
-        (Modality.IMAGE, dict(width="64"), BadArgument, "width: found '64', expected a whole number"),
-        (Modality.IMAGE, dict(height=8192, width=8192), LimitExceeded, "pixels of an image"),
-        (Modality.VIDEO, dict(num_frames=0), BadArgument, "num_frames: found 0"),
-        (Modality.VIDEO, dict(num_frames=10_000), LimitExceeded, "num_frames: found 10000, expected at most 512"),
-        (Modality.VIDEO, dict(height=2048, width=2048, num_frames=64), LimitExceeded, "pixels of a video"),
-        (Modality.VIDEO, dict(fps=0.0), BadArgument, "fps: found 0.0, expected a positive number"),
-        (Modality.VIDEO, dict(fps=float("nan")), BadArgument, "fps: found nan"),
-        (Modality.AUDIO, dict(audio_length_in_s=0.01), BadArgument, "found 0.01, expected at least 0.02 seconds"),
-        (Modality.AUDIO, dict(audio_length_in_s=float("inf")), BadArgument, "audio_length_in_s: found inf"),
-        (Modality.AUDIO, dict(audio_length_in_s=3600.0), LimitExceeded, "found 3600, expected at most 60"),
+        (Modality.IMAGE, {"height": 17}, BadArgument, "height: found 17, expected a positive multiple of 2"),
+        (Modality.IMAGE, {"width": 0}, BadArgument, "width: found 0, expected a positive multiple of 2"),
+        (Modality.IMAGE, {"width": "64"}, BadArgument, "width: found '64', expected a whole number"),
+        (Modality.IMAGE, {"height": 8192, "width": 8192}, LimitExceeded, "pixels of an image"),
+        (Modality.VIDEO, {"num_frames": 0}, BadArgument, "num_frames: found 0"),
+        (
+            Modality.VIDEO,
+            {"num_frames": 10_000},
+            LimitExceeded,
+            "num_frames: found 10000, expected at most 512",
+        ),
+        (
+            Modality.VIDEO,
+            {"height": 2048, "width": 2048, "num_frames": 64},
+            LimitExceeded,
+            "pixels of a video",
+        ),
+        (Modality.VIDEO, {"fps": 0.0}, BadArgument, "fps: found 0.0, expected a positive number"),
+        (Modality.VIDEO, {"fps": float("nan")}, BadArgument, "fps: found nan"),
+        (
+            Modality.AUDIO,
+            {"audio_length_in_s": 0.01},
+            BadArgument,
+            "found 0.01, expected at least 0.02 seconds",
+        ),
+        (Modality.AUDIO, {"audio_length_in_s": float("inf")}, BadArgument, "audio_length_in_s: found inf"),
+        (Modality.AUDIO, {"audio_length_in_s": 3600.0}, LimitExceeded, "found 3600, expected at most 60"),
     ],
 )
 def test_bad_sizes_are_refused(
@@ -53,7 +70,9 @@ def test_bad_sizes_are_refused(
         make_decoder(modality)(embeds_of(modality, 1), seeds=[1], **options)
 
 
-def test_long_clips_are_decoded_in_pieces(make_decoder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_clips_are_decoded_in_pieces(
+    make_decoder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoder = make_decoder(Modality.VIDEO)
     latents = torch.randn(2, 4, 5, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = decoder.decode(latents)
@@ -79,6 +98,8 @@ def test_out_of_memory_is_named_and_other_errors_pass() -> None:
     with pytest.raises(OutOfMemory, match="ask for fewer or smaller outputs"), memory_errors():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
     with pytest.raises(OutOfMemory), memory_errors():
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+        )
     with pytest.raises(RuntimeError, match="shape mismatch"), memory_errors():
         raise RuntimeError("shape mismatch")
