@@ -111,10 +111,11 @@ def _pick_frames(
 def _duration(timeline: Timeline) -> Fraction:
     """Seconds from the first frame to the end of the last one."""
     times = timeline.times
-    span = times[-1] - times[0]
-    typical = span / (len(times) - 1) if span else Fraction(1, 25)
     last = timeline.end - times[-1]
-    return span + (last if 0 < last <= 10 * typical else typical)
+    if times[0] == times[-1]:
+        return last if last > 0 else Fraction(1, 25)
+    typical = (times[-1] - times[0]) / (len(times) - 1)
+    return times[-1] - times[0] + (last if 0 < last <= 10 * typical else typical)
 
 
 def _frame_size(frame: Any, limits: MediaLimits, label: str) -> tuple[int, int]:
