@@ -213,7 +213,8 @@ def _parse_part(part: object, where: str, limits: MediaLimits) -> Part:
     if isinstance(part, TextPart):
         return part
     if isinstance(part, MediaPart):
-        return MediaPart(part.modality, load_media(part.modality, part.media, limits))
+        with _located(where):
+            return MediaPart(part.modality, load_media(part.modality, part.media, limits))
     if not isinstance(part, Mapping):
         raise BadArgument(
             f"{where} is {type(part).__name__}, expected a dictionary with type, such as text or image"
