@@ -137,13 +137,13 @@ def _as_attached(turn: Turn, rng: np.random.Generator) -> Turn:
     parts: list[Part] = []
     for part in turn.parts:
         if isinstance(part, Signal):
-            part = InputMedia(modality=part.modality, scene=_complete(part.attributes, rng))
+            part = InputMedia(modality=part.modality, scene=complete_scene(part.attributes, rng))
         parts.append(part)
     return Turn(role="assistant", parts=tuple(parts))
 
 
-def _complete(attributes: Mapping[str, str], rng: np.random.Generator) -> Scene:
-    """A seen scene with these attributes."""
+def complete_scene(attributes: Mapping[str, str], rng: np.random.Generator) -> Scene:
+    """Complete named attributes to a seen scene, as one who shows them has to."""
     while True:
         scene = {**sample_scene(rng).attributes(), **attributes}
         if not is_held_out(scene):

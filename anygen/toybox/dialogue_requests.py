@@ -111,7 +111,7 @@ def request_in_pieces(
 
 def _aside(name: str, value: str, rng: np.random.Generator) -> str:
     """One attribute in a sentence of its own."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and name != "size":
         return change(EDIT_ORDERS, name, value, rng)
     if name == "motion":
         does = lex.pick_word(rng, lex.MOTION_DOES[value], 0.4)
@@ -123,7 +123,7 @@ def _aside(name: str, value: str, rng: np.random.Generator) -> str:
         return lex.pick(rng, (f"the background is {word}", f"background: {word}", f"it is on {word}"))
     words = {"color": lex.COLOR_WORDS, "size": lex.SIZE_WORDS, "shape": lex.SHAPE_NOUNS}[name]
     word = lex.pick_word(rng, words[value], 0.6)
-    return lex.pick(rng, (f"it is {word}", f"it should be {word}", f"{name}: {word}"))
+    return lex.pick(rng, (f"it is {word}", f"it should be {word}", f"make it {word}", f"{name}: {word}"))
 
 
 def request_several(

@@ -2,8 +2,8 @@
 
 `{x}` is what is asked for: a caption, a pronoun, or a way to point at a medium. A template is an order
 ("draw {x}"), a thing ("a picture of {x}"), a question ("what does {x} look like") or a whole utterance.
-Wrappers add politeness. `Pool.reserved` is used in evaluation only, so that part of every score is on wordings
-that training never hears.
+Wrappers add politeness. `Pool.reserved` is used in evaluation only, so that part of every score is on
+wordings that training never hears.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _words(text: str) -> frozenset[str]:
 _PLACES = ("on", "against", "over", "upon", "before", "in front of", "on top of", "set on", "set against")
 _GROUNDS = (*lex.BACKGROUND_NOUNS, "surface", "wall", "scene")
 _FILLERS = _words("a an the plain solid simple very dark deep uniform color colored colour in its it s to")
-_LINKS = _words(": is was of should be looks appears")
+_LINKS = _words(": is was of should be looks appears for to with")
 _OBJECT_NOUNS = frozenset((*lex.PLAIN_NOUNS, "one", "item"))
 _GOES = _words(
     "moving moves move moved going goes go drifting drifts drift sliding slides slide gliding glides glide "
@@ -73,7 +73,7 @@ _GOES = _words(
     "shifting shifts shift scrolling scrolls scroll running runs run motion movement direction"
 )
 _BETWEEN = _words(
-    "to the toward towards slowly steadily quickly constantly in an a straight is gently side direction along of"
+    "to the toward towards slowly steadily quickly constantly gently in an a is straight side direction of"
 )
 _DIRECTIONS: dict[str, str] = {
     **dict.fromkeys(("left", "leftward", "leftwards", "westward"), "left"),
@@ -97,6 +97,7 @@ _STILL_PHRASES = (
     "keeps still",
     "immobile",
 )
+_NOT_OF_OBJECTS = re.compile(r"\b(small|tiny|little) (world|model)\b", re.IGNORECASE)
 
 
 def _tokens(text: str) -> list[Token]:
@@ -128,7 +129,7 @@ _TABLES: dict[str, dict[tuple[Token, ...], str]] = {
             lex.MOTION_DOING,
             lex.MOTION_DOES,
             {value: words for value, words in lex.MOTION_DO.items() if value != "still"},
-            {"still": (*lex.MOTION_DO["still"][:1], *_STILL_PHRASES)},
+            {"still": (*lex.MOTION_DO["still"][:-1], *_STILL_PHRASES)},
         ),
     ),
 }
@@ -181,7 +182,7 @@ def _named_before(tokens: list[Token], start: int) -> bool:
     end = start
     while end > 0 and (tokens[end - 1] in _FILLERS or tokens[end - 1] in _LINKS):
         end -= 1
-    linked = any(token in _LINKS for token in tokens[end:start])
+    linked = end == start or any(token in _LINKS for token in tokens[end:start])
     return end > 0 and linked and tokens[end - 1] in _GROUNDS
 
 
@@ -196,8 +197,11 @@ def _background_spans(tokens: list[Token]) -> list[Span]:
         names_object = following in _OBJECT_NOUNS or _match("shape", tokens, after) is not None
         said_of_ground = following in _GROUNDS
         placed = _is_place(tokens, start) or _named_before(tokens, start)
-        alone = value != "navy" or tokens[start:end] != ["blue"]
-        ends = following in ",.;:!?" and alone and _match("color", tokens, start) is None
+        if tokens[start:end] == ["blue"] and not said_of_ground:
+            led = tokens[start - 1] if start else ""
+            placed = led == "on" or (led in ("is", ":", "to") and _named_before(tokens, start))
+        opens = start == 0 or tokens[start - 1] in _LINKS or tokens[start - 1] in ",.;!?"
+        ends = opens and following in ",.;:!?" and _match("color", tokens, start) is None
         if said_of_ground or (placed and not names_object) or ends:
             spans.append((start, end, value))
     return spans
@@ -257,7 +261,7 @@ def read_text(text: str) -> dict[str, str | None]:
     Returns:
         All five attributes in canonical order; None for what is not named or named inconsistently.
     """
-    tokens = _tokens(text)
+    tokens = _tokens(_NOT_OF_OBJECTS.sub(" ", text))
     grounds = _background_spans(tokens)
     behind = {index for start, end, _ in grounds for index in range(start, end)}
     colors = [span for span in _spans("color", tokens) if span[0] not in behind]

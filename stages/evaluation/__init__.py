@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Suites that grade models: the toybox directions, emergent alignment, and media of single parts."""
