@@ -29,9 +29,8 @@ from anygen.encoders.imagebind.config import imagebind_tiny
 from anygen.encoders.imagebind.text import special_ids, train_tokenizer
 from anygen.errors import BadArgument
 from anygen.modality import Modality
-from anygen.toybox.scene import sample_scene
 
-from .binding_data import Perturbation, fits, image_caption, render_batch, revealed_codes
+from .binding_data import Perturbation, draw_scenes, fits, image_caption, render_batch, revealed_codes
 from .binding_evaluation import evaluate_binding
 from .pretraining.tokenizer import caption_corpus
 
@@ -126,7 +125,7 @@ class BindingStage:
         rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
         batch: Batch = {}
         for anchor in dict.fromkeys(anchor for anchor, _ in self.pairs):
-            scenes = [sample_scene(rng) for _ in indices]
+            scenes = draw_scenes(len(indices), rng)
             codes = torch.from_numpy(revealed_codes([s.attributes() for s in scenes]))
             batch[anchor] = (self._prepare(anchor, scenes, rng), codes)
             for other in (other for first, other in self.pairs if first is anchor):

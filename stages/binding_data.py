@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from anygen.encoders.imagebind import ImageBindConfig
 from anygen.modality import Modality
 from anygen.toybox.captions import caption
-from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene
+from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene, is_held_out, sample_scene
 from anygen.toybox.sensors import imu_batch
 from anygen.toybox.sound import sound_batch
 from anygen.toybox.visual import depth_batch, image_batch, thermal_batch, video_batch
@@ -44,6 +44,30 @@ class Perturbation:
     """Standard deviation of a constant offset per channel."""
     gain_decibels: float = 12.0
     """Largest attenuation of a sound."""
+
+
+def draw_scenes(count: int, rng: np.random.Generator, *, group: int = 8) -> list[Scene]:
+    """Seen scenes in groups whose members share some attributes, so that every batch has hard negatives.
+
+    Drawn independently, two scenes that differ in their shape alone are too rare in a batch to teach the shape.
+    A group keeps each of color, size and background of its first scene with probability one half; shape and motion
+    are always drawn anew.
+
+    Args:
+        count: Number of scenes.
+        rng: Source of all randomness.
+        group: Members of a group.
+    """
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        first = sample_scene(rng)
+        kept = {n: getattr(first, n) for n in ("color", "size", "background") if rng.random() < 0.5}
+        for _ in range(min(group, count - len(scenes))):
+            attributes = sample_scene(rng).attributes() | kept
+            while is_held_out(attributes):
+                attributes = sample_scene(rng).attributes() | kept
+            scenes.append(Scene(**attributes))
+    return scenes
 
 
 def revealed_codes(named: Sequence[Mapping[str, str]]) -> NDArray[np.int64]:

@@ -18,8 +18,8 @@ from .trainer import Trainer, TrainerConfig
 
 STAGES: dict[str, tuple[str, str, str]] = {
     "binding": ("anygen.stages.binding", "BindingConfig", "BindingStage"),
-    "encoder-alignment": ("anygen.stages.alignment", "EncoderAlignmentConfig", "EncoderAlignmentStage"),
-    "decoder-alignment": ("anygen.stages.alignment", "DecoderAlignmentConfig", "DecoderAlignmentStage"),
+    "encoder-alignment": ("anygen.stages.encoder_alignment", "EncoderAlignmentConfig", "EncoderAlignmentStage"),
+    "decoder-alignment": ("anygen.stages.decoder_alignment", "DecoderAlignmentConfig", "DecoderAlignmentStage"),
     "instruction-tuning": ("anygen.stages.instruction_tuning", "InstructionConfig", "InstructionStage"),
     "autoencoder": ("anygen.stages.pretraining.autoencoder", "AutoencoderConfig", "AutoencoderStage"),
     "text-encoder": ("anygen.stages.pretraining.text_encoder", "TextEncoderConfig", "TextEncoderStage"),

@@ -20,6 +20,9 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
+HEAD_WIDTH = 32
+"""Width of an attention head, the same in the image and the video UNet, so that one can start from the other."""
+
 
 def build_autoencoder(
     *,
@@ -89,7 +92,7 @@ def build_image_unet(
         block_out_channels=tuple(block_out_channels),
         layers_per_block=1,
         cross_attention_dim=cross_attention_dim,
-        attention_head_dim=4,
+        attention_head_dim=_head_counts(block_out_channels),
         norm_num_groups=32,
     )
 
@@ -108,7 +111,7 @@ def build_video_unet(
         block_out_channels=tuple(block_out_channels),
         layers_per_block=1,
         cross_attention_dim=cross_attention_dim,
-        attention_head_dim=16,
+        attention_head_dim=HEAD_WIDTH,
         norm_num_groups=32,
     )
 
@@ -126,13 +129,18 @@ def build_audio_unet(
         up_block_types=up,
         block_out_channels=tuple(block_out_channels),
         layers_per_block=1,
-        cross_attention_dim=tuple([None] * len(block_out_channels)),
+        cross_attention_dim=tuple(block_out_channels),  # no text tokens: the second attention of a block sees the latents too
         attention_head_dim=4,
         norm_num_groups=16,
         class_embed_type="simple_projection",
         projection_class_embeddings_input_dim=class_embed_dim,
         class_embeddings_concat=True,
     )
+
+
+def _head_counts(block_out_channels: Sequence[int]) -> tuple[int, ...]:
+    """Heads per level. diffusers reads `attention_head_dim` as their number in 2-D and as their width in 3-D."""
+    return tuple(max(1, channels // HEAD_WIDTH) for channels in block_out_channels)
 
 
 def _block_names(levels: int, suffix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

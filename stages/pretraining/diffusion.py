@@ -126,8 +126,7 @@ class DiffusionStage:
         self.tokenizer = AutoTokenizer.from_pretrained(texts / "tokenizer")
         self.scheduler = build_scheduler()
         self.spec = self.medium.spec(self.tokenizer.model_max_length, self.text_encoder.config.hidden_size)
-        rng = np.random.default_rng((config.seed, 5))
-        self.scenes = [sample_scene(rng) for _ in range(config.bank_size)]
+        self.scenes = bank_scenes(config.bank_size, config.seed)
         self.latents, self.masks = self._bank(Path(config.bank))
         torch.manual_seed(config.seed)
         self.unet = self._build()
@@ -255,6 +254,12 @@ class DiffusionStage:
     def save(self, folder: Path) -> None:
         """The whole decoder in diffusers' layout."""
         self.decoder().save_pretrained(str(folder))
+
+
+def bank_scenes(size: int, seed: int) -> list[Scene]:
+    """The scenes of a bank, in order."""
+    rng = np.random.default_rng((seed, 5))
+    return [sample_scene(rng) for _ in range(size)]
 
 
 def _object_mask(frames: Tensor, size: tuple[int, int]) -> Tensor:

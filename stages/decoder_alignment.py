@@ -1,0 +1,118 @@
+"""Decoder alignment: signal tokens and output projections learn to say to the frozen decoders what the answer says in words.
+
+NExT-GPT (arXiv 2309.05519, section 4.2): cross-entropy of the signal tokens, distance of the projection to the frozen text
+encoder's embedding of the caption, and the decoder's own denoising loss under the projected conditioning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anygen.modality import Modality
+from anygen.model import ModelOutput
+from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
+
+from .denoising_bank import DenoisingBank, DenoisingConfig
+from .dialogue_data import told_turns
+from .system import Group, System, SystemConfig, save_trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderAlignmentConfig:
+    """What the signals are aligned on."""
+
+    system: SystemConfig
+    """The frozen parts."""
+    distance_weight: float = 1.0
+    """Weight of the distance to the text embeddings."""
+    denoising: dict[Modality, DenoisingConfig] = field(default_factory=dict)
+    """Decoders whose denoising loss is added."""
+    denoising_weight: float = 0.3
+    """Its weight."""
+
+
+class DecoderAlignmentStage:
+    """Signal cross-entropy, caption distance and denoising; output projections and signal rows train."""
+
+    name = "decoder-alignment"
+    dataset_size = None
+
+    def __init__(self, config: DecoderAlignmentConfig) -> None:
+        self.config = config
+        self.system = System(config.system)
+        self.banks = {m: DenoisingBank(m, c) for m, c in config.denoising.items()}
+        ids = torch.tensor([i for group in self.system.tokens.groups.values() for i in group])
+        self._signal_ids = torch.cat([ids, torch.tensor([self.system.tokenizer.eos_token_id])])
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The whole model, and the decoders' UNets where their loss is used."""
+        return {"model": self.system.model, **{f"{m}_unet": b.unet for m, b in self.banks.items()}}
+
+    def trainable_parameters(self) -> list[dict[str, Any]]:
+        """Output projections and signal rows."""
+        self.system.model.set_trainable(["output_projections", "signal_rows"])
+        return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
+
+    def batch(self, indices: NDArray[np.int64]) -> list[Group]:
+        """Dialogues with signals, media told in words, in groups of like length."""
+        conversations = []
+        for index in indices:
+            rng = np.random.default_rng((self.config.system.seed, 31, int(index)))
+            dialogue = sample_dialogue(rng)
+            while not any(turn.signals for turn in dialogue):
+                dialogue = sample_dialogue(rng)
+            conversations.append(told_turns(dialogue, rng, signals=True))
+        return self.system.groups(conversations, np.random.default_rng((32, int(indices[0]))), parts=3)
+
+    def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The three losses."""
+        outputs = [self.system.forward(group) for group in batch]
+        entropy = torch.cat([self._signal_losses(output) for output in outputs]).mean()
+        distances = mean_distances(self.system, batch, outputs)
+        losses = {"signal": entropy, **{f"distance/{m}": d for m, d in distances.items()}}
+        loss = entropy + self.config.distance_weight * sum(distances.values())
+        for modality, bank in self.banks.items():
+            denoising = bank.loss(self.system, batch, outputs)
+            if denoising is not None:
+                losses[f"denoising/{modality}"] = denoising
+                loss = loss + self.config.denoising_weight * denoising
+        return {"loss": loss, **losses}, {}
+
+    def _signal_losses(self, output: ModelOutput) -> Tensor:
+        """Cross-entropy at signal tokens and at eos: where a signal belongs, and where none does any more."""
+        assert output.token_losses is not None and output.token_labels is not None
+        return output.token_losses[torch.isin(output.token_labels, self._signal_ids)]
+
+    def evaluate(self) -> dict[str, float]:
+        """Distance to the caption's embedding, seen and held out."""
+        scores = {}
+        directions = [d for d in DIRECTIONS if d in ("text-to-image", "text-to-audio", "text-to-video")]
+        for name, held_out in (("seen", False), ("held_out", True)):
+            rng = np.random.default_rng((self.config.system.seed + 1, 33, held_out))
+            dialogues = [make_dialogue(d, rng, held_out=held_out, split="eval") for d in directions for _ in range(64)]
+            turns = [told_turns(d, rng, signals=True) for d in dialogues]
+            groups = self.system.groups(turns, rng, parts=3, held_out=held_out)
+            outputs = [self.system.forward(group) for group in groups]
+            for modality, distance in mean_distances(self.system, groups, outputs).items():
+                scores[f"{name}/distance/{modality}"] = float(distance)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Projections, adapter and rows."""
+        save_trained(self.system.model, folder)
+
+
+def mean_distances(system: System, groups: list[Group], outputs: list[ModelOutput]) -> dict[Modality, Tensor]:
+    """Mean distance to the captions' embeddings, by modality, over all groups."""
+    found: dict[Modality, list[Tensor]] = {}
+    for group, output in zip(groups, outputs, strict=True):
+        for modality, values in system.distances(group, output).items():
+            found.setdefault(modality, []).append(values)
+    return {modality: torch.cat(values).mean() for modality, values in found.items()}

@@ -1,0 +1,119 @@
+"""Encoder alignment: the input projection learns to put encoder vectors into the frozen language model's words.
+
+NExT-GPT (arXiv 2309.05519, section 4.1), the caption loss: cross-entropy of what the assistant says of the media.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anygen.prompting import TrainingTurn
+from anygen.toybox.dialogue_types import Dialogue, Signal
+from anygen.toybox.dialogues import make_dialogue, sample_dialogue
+
+from .dialogue_data import seen_turns
+from .pretraining.language_model import exact_answers
+from .system import Group, System, SystemConfig, save_trained
+
+DESCRIBING = ("image-to-text", "video-to-text", "audio-to-text", "depth-to-text", "thermal-to-text", "imu-to-text")
+"""Directions whose answers are captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderAlignmentConfig:
+    """What the input projection is aligned on."""
+
+    system: SystemConfig
+    """The frozen parts."""
+    describing: float = 0.6
+    """Share of plain captioning; the rest are other requests about attached media, answered in words."""
+
+
+def without_signals(dialogue: Dialogue) -> list[TrainingTurn]:
+    """The dialogue's words and media; signals come later."""
+    turns = seen_turns(dialogue)
+    return [
+        TrainingTurn(role=t.role, parts=tuple(p for p in t.parts if not isinstance(getattr(p, "target", None), Signal)))
+        for t in turns
+    ]
+
+
+def with_media(rng: np.random.Generator) -> Dialogue:
+    """A training dialogue that has media in it."""
+    while True:
+        dialogue = sample_dialogue(rng)
+        if any(turn.media for turn in dialogue):
+            return dialogue
+
+
+class EncoderAlignmentStage:
+    """Caption loss; only the input projection trains."""
+
+    name = "encoder-alignment"
+    dataset_size = None
+
+    def __init__(self, config: EncoderAlignmentConfig) -> None:
+        self.config = config
+        self.system = System(config.system)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The whole model."""
+        return {"model": self.system.model}
+
+    def trainable_parameters(self) -> list[dict[str, Any]]:
+        """The input projection."""
+        self.system.model.set_trainable(["input_projection"])
+        return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
+
+    def batch(self, indices: NDArray[np.int64]) -> list[Group]:
+        """Dialogues about media, in groups of like length."""
+        conversations = []
+        for index in indices:
+            rng = np.random.default_rng((self.config.system.seed, 21, int(index)))
+            if rng.random() < self.config.describing:
+                dialogue = make_dialogue(DESCRIBING[rng.integers(len(DESCRIBING))], rng)
+            else:
+                dialogue = with_media(rng)
+            conversations.append(without_signals(dialogue))
+        return self.system.groups(conversations, np.random.default_rng((22, int(indices[0]))), parts=3)
+
+    def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Mean cross-entropy over all answers' tokens."""
+        losses = torch.cat([self._token_losses(group) for group in batch])
+        return {"loss": losses.mean()}, {}
+
+    def _token_losses(self, group: Group) -> Tensor:
+        losses = self.system.forward(group).token_losses
+        assert losses is not None
+        return losses
+
+    def evaluate(self) -> dict[str, float]:
+        """Share of captions right to the letter, on evaluation wordings, seen and held out."""
+        scores = {}
+        for direction in DESCRIBING:
+            for group_name, held_out in (("seen", False), ("held_out", True)):
+                if held_out and direction not in DESCRIBING[:2]:
+                    continue
+                rng = np.random.default_rng((self.config.system.seed + 1, 23, held_out))
+                dialogues = [
+                    make_dialogue(direction, rng, held_out=held_out, split="eval") for _ in range(64)
+                ]
+                right = []
+                turns = [without_signals(d) for d in dialogues]
+                for group in self.system.groups(turns, rng, parts=2, held_out=held_out):
+                    logits = self.system.forward(group, return_logits=True).logits
+                    assert logits is not None
+                    right.append(exact_answers(logits, group.prompts.labels))
+                scores[f"{group_name}/{direction}"] = float(torch.cat(right).float().mean())
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Projections, adapter and rows."""
+        save_trained(self.system.model, folder)

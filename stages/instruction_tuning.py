@@ -1,0 +1,97 @@
+"""Instruction tuning: LoRA and all projections together, on dialogues of every direction with real media features.
+
+NExT-GPT (arXiv 2309.05519, section 5): cross-entropy of the whole answer, words and signals, plus the generation loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
+
+from .decoder_alignment import mean_distances
+from .dialogue_data import seen_turns
+from .pretraining.language_model import exact_answers
+from .system import Group, System, SystemConfig, ensure_lora, save_trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructionConfig:
+    """What is tuned, and how."""
+
+    system: SystemConfig
+    """The frozen parts; `start` is the result of decoder alignment."""
+    rank: int = 16
+    """Rank of the adapter."""
+    alpha: int = 32
+    """The adapter's update is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout of the adapter's input."""
+    distance_weight: float = 1.0
+    """Weight of the distance to the text embeddings."""
+
+
+class InstructionStage:
+    """Cross-entropy of the answers plus caption distances; LoRA, both kinds of projection and signal rows train."""
+
+    name = "instruction-tuning"
+    dataset_size = None
+
+    def __init__(self, config: InstructionConfig) -> None:
+        self.config = config
+        self.system = System(config.system)
+        ensure_lora(self.system.model, rank=config.rank, alpha=config.alpha, dropout=config.dropout)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The whole model."""
+        return {"model": self.system.model}
+
+    def trainable_parameters(self) -> list[dict[str, Any]]:
+        """LoRA, input projection, output projections, signal rows."""
+        self.system.model.set_trainable(["lora", "input_projection", "output_projections", "signal_rows"])
+        return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
+
+    def batch(self, indices: NDArray[np.int64]) -> list[Group]:
+        """Mixed dialogues, in groups of like length."""
+        conversations = []
+        for index in indices:
+            rng = np.random.default_rng((self.config.system.seed, 41, int(index)))
+            conversations.append(seen_turns(sample_dialogue(rng)))
+        return self.system.groups(conversations, np.random.default_rng((42, int(indices[0]))), parts=4)
+
+    def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Answer cross-entropy plus the weighted distances."""
+        outputs = [self.system.forward(group) for group in batch]
+        entropy = torch.cat([o.token_losses for o in outputs if o.token_losses is not None]).mean()
+        distances = mean_distances(self.system, batch, outputs)
+        loss = entropy + self.config.distance_weight * sum(distances.values())
+        return {"loss": loss, "answer": entropy, **{f"distance/{m}": d for m, d in distances.items()}}, {}
+
+    def evaluate(self) -> dict[str, float]:
+        """Share of whole answers right to the letter, by direction, on evaluation wordings, and the distances."""
+        scores: dict[str, float] = {}
+        for direction in DIRECTIONS:
+            rng = np.random.default_rng((self.config.system.seed + 1, 43))
+            dialogues = [make_dialogue(direction, rng, split="eval") for _ in range(48)]
+            groups = self.system.groups([seen_turns(d) for d in dialogues], rng, parts=2)
+            outputs = [self.system.forward(group, return_logits=True) for group in groups]
+            right = [
+                exact_answers(o.logits, g.prompts.labels)
+                for g, o in zip(groups, outputs, strict=True)
+                if o.logits is not None
+            ]
+            scores[direction] = float(torch.cat(right).float().mean())
+            for modality, value in mean_distances(self.system, groups, outputs).items():
+                scores[f"{direction}/distance/{modality}"] = float(value)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Projections, adapter and rows."""
+        save_trained(self.system.model, folder)
