@@ -23,11 +23,11 @@ from anygen.toybox import caption, read
 INPUTS = Path(__file__).resolve().parent / "inputs"
 PICTURE, SOUND = INPUTS / "red-star.png", INPUTS / "rising-ring.wav"
 
-MIXED = "Make the thing in the picture move like the sound. Draw it and play it too."
+MIXED = "Animate the picture with the motion of the sound"
 """Asked on the command line, of the picture and the sound together."""
-EDIT = "Make it blue."
-"""Asked in Python, of the picture."""
-FOLLOW_UP = "Now film it moving left and play its sound."
+EDIT = "Draw it in blue"
+"""Asked in Python, of the sound alone: the shape and the size are what it sounds like."""
+FOLLOW_UP = "Now play its sound and make a video of it moving left"
 """Asked in the same conversation, of the model's own picture."""
 
 SUFFIXES = {Modality.IMAGE: ".png", Modality.AUDIO: ".wav", Modality.VIDEO: ".mp4"}
@@ -50,10 +50,10 @@ def main() -> int:
 
 
 def ask_command_line(arguments: argparse.Namespace) -> Exchange:
-    """Ask `anygen generate` for an image, a sound and a video of a mixed prompt."""
+    """Ask `anygen generate` for a video made of a picture, a sound and a text."""
     folder = arguments.out / "command-line"
     command = ["generate", MIXED, "--image", _shown(PICTURE), "--audio", _shown(SOUND)]
-    command += ["--output", "image,audio,video", "--model", arguments.model, "--seed", str(arguments.seed)]
+    command += ["--output", "video", "--model", arguments.model, "--seed", str(arguments.seed)]
     command += ["--out", str(folder), "--json"]
     print(f"$ anygen {shlex.join(command)}", flush=True)
     done = subprocess.run(
@@ -73,21 +73,22 @@ def ask_command_line(arguments: argparse.Namespace) -> Exchange:
 
 
 def ask_python(arguments: argparse.Namespace) -> list[Exchange]:
-    """Ask `AnyGenPipeline` for a changed picture, then go on talking about the result."""
+    """Ask `AnyGenPipeline` what a sound looks like, then go on talking about the picture."""
     folder = arguments.out / "python"
     folder.mkdir(parents=True, exist_ok=True)
-    print("\n>>> pipe = AnyGenPipeline.from_pretrained(...); pipe(conversation, outputs=[...], seed=...)")
+    print(f"\n>>> pipe = AnyGenPipeline.from_pretrained({arguments.model!r})", flush=True)
     pipe = AnyGenPipeline.from_pretrained(arguments.model)
     conversation: list[Any] = []
     exchanges: list[Exchange] = []
     files: list[Path] = []
     turns: list[tuple[str, list[Path], list[str]]] = [
-        (EDIT, [PICTURE], ["image"]),
-        (FOLLOW_UP, [], ["video", "audio"]),
+        (EDIT, [SOUND], ["image"]),
+        (FOLLOW_UP, [], ["audio", "video"]),
     ]
     for number, (prompt, attached, outputs) in enumerate(turns, start=1):
-        content: list[dict[str, Any]] = [{"type": "image", "image": path} for path in attached]
+        content: list[dict[str, Any]] = [{"type": "audio", "audio": path} for path in attached]
         conversation.append({"role": "user", "content": [*content, {"type": "text", "text": prompt}]})
+        print(f">>> pipe(conversation, {outputs=}, seed={arguments.seed})  # {prompt}", flush=True)
         reply = pipe(conversation, outputs=outputs, seed=arguments.seed)
         conversation.append(reply.message)
         files_before, files = files, []
