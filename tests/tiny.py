@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+from anygen.checkpoints.folder import build_input_projection, build_output_projection, save_model
 from anygen.config import (
     AnyGenConfig,
     DecoderConfig,
@@ -29,7 +32,7 @@ from anygen.decoders.build import (
     build_video_unet,
     build_vocoder,
 )
-from anygen.encoders.imagebind import ImageBindConfig, ImageBindModel, TextTokenizer
+from anygen.encoders.imagebind import ImageBindConfig, ImageBindModel, TextTokenizer, save_encoder
 from anygen.encoders.imagebind.config import (
     AudioTowerConfig,
     DepthTowerConfig,
@@ -39,7 +42,10 @@ from anygen.encoders.imagebind.config import (
     VisionTowerConfig,
 )
 from anygen.encoders.imagebind.text import special_ids, train_tokenizer
+from anygen.llm import add_lora, build_backbone, extend_vocabulary, lora_parameters
 from anygen.modality import Modality
+from anygen.model import AnyGenModel
+from anygen.tokens import SignalTokens
 
 EMBED_DIM, HIDDEN_DIM, COND_DIM, LENGTH = 16, 32, 8, 6
 
@@ -73,7 +79,9 @@ def tiny_config() -> AnyGenConfig:
         input_projection=InputProjectionConfig(num_tokens=2, **ours),
         llm=LanguageModelConfig(hidden_dim=HIDDEN_DIM, context_length=256, **ours),
         output_projections={
-            m: OutputProjectionConfig(num_queries=s.tokens, cond_dim=s.width, **layers, **ours)
+            m: OutputProjectionConfig(
+                num_queries=s.tokens, cond_dim=s.width, normalize=s.normalised, **layers, **ours
+            )
             for m, s in SPECS.items()
         },
         decoders={m: DecoderConfig(**ours) for m in SPECS},
@@ -154,3 +162,66 @@ def tiny_decoder(modality: Modality) -> Any:
             module.eval().requires_grad_(False)
     parts = DecoderParts(modality, modules, spec=SPECS[modality], defaults=DEFAULTS[modality])
     return DECODERS[modality](parts)
+
+
+def tiny_language_model(config: AnyGenConfig) -> tuple[Any, Any, SignalTokens]:
+    """A Llama of width 32 with signal rows and a random adapter, its tokenizer, and the control ids."""
+    backend = tiny_tokenizer()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    vocab_size = len(tokenizer)
+    tokens = SignalTokens.add_to(tokenizer, config.signal_tokens)
+    llm = build_backbone(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=HIDDEN_DIM,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=config.llm.context_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            tie_word_embeddings=False,
+        )
+    )
+    extend_vocabulary(llm, tokens.new_ids)
+    add_lora(llm, rank=2, alpha=4, dropout=0.0)
+    for parameter in lora_parameters(llm).values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return llm.eval(), tokenizer, tokens
+
+
+def build_tiny_folder(folder: Path, *, seed: int = 0) -> Path:
+    """Write a whole model folder of random weights: encoder, projections, language model, adapter, decoders.
+
+    Args:
+        folder: where to.
+        seed: of the weights.
+
+    Returns:
+        The folder.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = tiny_config()
+        llm, tokenizer, tokens = tiny_language_model(config)
+        model = AnyGenModel(
+            llm=llm,
+            tokens=tokens,
+            input_projection=build_input_projection(config),
+            output_projections={m: build_output_projection(config, m) for m in config.output_projections},
+        )
+        encoder, encoder_tokenizer = tiny_encoder()
+        with tempfile.TemporaryDirectory() as place:
+            save_encoder(Path(place), encoder, encoder_tokenizer)
+            save_model(
+                folder,
+                config=config,
+                model=model,
+                tokenizer=tokenizer,
+                encoder=Path(place),
+                decoders={m: tiny_decoder(m) for m in SPECS},
+            )
+    return folder

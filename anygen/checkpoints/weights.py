@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -30,13 +30,8 @@ def save_weights(module: nn.Module, folder: Path, *, dtype: torch.dtype = torch.
     Raises:
         WeightsMismatch: when a weight is too large for `dtype` or not finite, naming every such weight.
     """
-    tensors = {
-        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in module.state_dict().items()
-    }
-    bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if bad:
-        raise WeightsMismatch(f"Found weights that are not finite as {dtype}: {_listed(bad)}; train again.")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    tensors |= _narrowed({n: t for n, t in tensors.items() if t.is_floating_point()}, dtype)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
 
@@ -73,6 +68,65 @@ def load_weights(
     converted = {key: t.to(dtype if t.is_floating_point() else t.dtype) for key, t in tensors.items()}
     module.load_state_dict(converted, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def read_shapes(folder: Path) -> dict[str, Tensor]:
+    """Read names and shapes of all weights of a folder.
+
+    Args:
+        folder: holds one or several safetensors files.
+
+    Returns:
+        Empty tensors on the meta device, by name.
+
+    Raises:
+        CheckpointCorrupt: when a file cannot be read.
+    """
+    shapes: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                names = file.keys()
+                shapes |= {n: torch.empty(file.get_slice(n).get_shape(), device="meta") for n in names}
+        except SafetensorError:
+            raise CheckpointCorrupt(f"{path.name} is no safetensors file; fetch or build it again.") from None
+    return shapes
+
+
+def halve_weights(folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Rewrite the float32 tensors of all safetensors files below a folder in a smaller type.
+
+    Single numbers (learned scales) stay as they are.
+
+    Args:
+        folder: where to look.
+        dtype: type on disk.
+
+    Raises:
+        WeightsMismatch: when a weight is too large for `dtype`, naming every such weight.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        wide = [name for name, t in tensors.items() if t.dtype == torch.float32 and t.ndim]
+        if not wide:
+            continue
+        tensors |= _narrowed({name: tensors[name] for name in wide}, dtype)
+        write_atomic(path, save(tensors, metadata=metadata))
+
+
+def _narrowed(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors in another type; masks may hold infinities, but none may be new."""
+    narrowed = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    bad = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.isnan().any() or not torch.equal(tensor.isinf(), narrowed[name].isinf())
+    ]
+    if bad:
+        raise WeightsMismatch(f"Found weights that {dtype} cannot hold: {_listed(bad)}; train again.")
+    return narrowed
 
 
 def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
