@@ -1,11 +1,12 @@
 """Signal tokens: ids that only code can write, and that say where media enter an answer.
 
-A group of signal tokens, `[IMG0]..[IMG3]` for an image, stands in the answer where the image belongs; the hidden
-states at the group become the decoder's conditioning. `<Img>` and `</Img>` wrap every media item that enters
-(NExT-GPT, arXiv 2309.05519, and its published vocabulary, whose order is kept: delimiters, images, videos, audio).
+A group of signal tokens, `[IMG0]..[IMG3]` for an image, stands in the answer where the image belongs; the
+hidden states at the group become the decoder's conditioning. `<Img>` and `</Img>` wrap every media item that
+enters (NExT-GPT, arXiv 2309.05519, and its published vocabulary, whose order is kept: delimiters, images,
+videos, audio).
 
-No text ever becomes one of these ids: they are *special* tokens, and every text is tokenised with special tokens
-split, so that a typed `[IMG0]` or `</s>` is plain characters. Control ids are placed by code alone.
+No text ever becomes one of these ids: they are *special* tokens, and every text is tokenised with special
+tokens split, so that a typed `[IMG0]` or `</s>` is plain characters. Control ids are placed by code alone.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class SignalTokens:
     """The control ids of one tokenizer: delimiters, signal groups, and what the tokenizer had before.
 
     Raises:
-        BadArgument: a modality that cannot be generated, a group without tokens, or new ids that do not follow
-            one another.
+        BadArgument: a modality that cannot be generated, a group without tokens, or new ids that do not
+            follow one another.
     """
 
     groups: Mapping[Modality, tuple[int, ...]]
@@ -64,8 +65,8 @@ class SignalTokens:
         for modality, ids in self.groups.items():
             if modality not in GENERATED or not ids:
                 raise BadArgument(
-                    f"found a signal group of {len(ids)} tokens for {modality}, expected at least 1 token for "
-                    f"one of {', '.join(GENERATED)}"
+                    f"found a signal group of {len(ids)} tokens for {modality}, expected at least 1 token "
+                    f"for one of {', '.join(GENERATED)}"
                 )
         ids = self.new_ids
         if list(ids) != list(range(ids[0], ids[0] + len(ids))):
@@ -148,7 +149,8 @@ class SignalTokens:
             ids: token ids of one row.
 
         Returns:
-            Spans in order, and the positions of signal ids that are in no whole group (cut, shuffled, repeated).
+            Spans in order, and the positions of signal ids that are in no whole group (cut, shuffled,
+            repeated).
         """
         owner = {i: modality for modality, group in self.groups.items() for i in group}
         spans: list[Span] = []

@@ -113,7 +113,8 @@ def test_labels_cover_what_the_assistant_says_and_nothing_else() -> None:
     learned = [label for label in prompt.labels if label != IGNORED]
     text = builder.tokenizer.decode(learned)
     assert text == (
-        " Here is a blue star. And its sound.</s> Here is a star.[IMG0][IMG1][IMG2][IMG3] And more.[AUD0][AUD1]</s>"
+        " Here is a blue star. And its sound.</s>"
+        " Here is a star.[IMG0][IMG1][IMG2][IMG3] And more.[AUD0][AUD1]</s>"
     )
     assert builder.tokens.open_id not in learned
     assert all(

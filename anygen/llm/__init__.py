@@ -1,1 +1,45 @@
-"""llm."""
+"""The language model: base, signal rows, adapter, fused media."""
+
+from .backbone import (
+    ExtendedEmbedding,
+    ExtendedHead,
+    base_state_dict,
+    build_backbone,
+    extend_vocabulary,
+    load_backbone,
+    row_parameters,
+    save_backbone,
+    set_rows_enabled,
+)
+from .fusion import fuse
+from .lora import (
+    adapter_disabled,
+    add_lora,
+    has_lora,
+    load_adapter,
+    lora_parameters,
+    merge_lora,
+    save_adapter,
+    unmerge_lora,
+)
+
+__all__ = [
+    "ExtendedEmbedding",
+    "ExtendedHead",
+    "adapter_disabled",
+    "add_lora",
+    "base_state_dict",
+    "build_backbone",
+    "extend_vocabulary",
+    "fuse",
+    "has_lora",
+    "load_adapter",
+    "load_backbone",
+    "lora_parameters",
+    "merge_lora",
+    "row_parameters",
+    "save_adapter",
+    "save_backbone",
+    "set_rows_enabled",
+    "unmerge_lora",
+]

@@ -10,8 +10,8 @@ from anygen.errors import BadArgument
 class InputProjection(nn.Module):
     """One linear layer shared by all modalities (NExT-GPT, arXiv 2309.05519, section 3; `llama_proj`).
 
-    With `num_tokens=1` the layout is the published one: `linear.weight` (llm_dim, encoder_dim) and `linear.bias`
-    (llm_dim,), 4,198,400 parameters at 1024 to 4096.
+    With `num_tokens=1` the layout is the published one: `linear.weight` (llm_dim, encoder_dim) and
+    `linear.bias` (llm_dim,), 4,198,400 parameters at 1024 to 4096.
     """
 
     def __init__(self, *, encoder_dim: int, llm_dim: int, num_tokens: int = 1) -> None:

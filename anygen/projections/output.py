@@ -12,11 +12,11 @@ from anygen.errors import BadArgument
 class OutputProjection(nn.Module):
     """A small transformer with learned queries, in the published layout of NExT-GPT's projections.
 
-    `fc` (llm_dim to inner_dim), `tfm` (an encoder over the signal states and a decoder over `query_embs`, both
-    pre-norm, without masks or positions), `model` (inner_dim to cond_dim). It is the mapper of GILL (arXiv
-    2305.17216, section 3.2). The input is the sum of the last hidden state and the input embedding of each signal
-    token. Published sizes: 31,958,784 parameters for images (77 x 768), 32,090,112 for videos (77 x 1024) and
-    31,788,544 for audio (1 x 512).
+    `fc` (llm_dim to inner_dim), `tfm` (an encoder over the signal states and a decoder over `query_embs`,
+    both pre-norm, without masks or positions), `model` (inner_dim to cond_dim). It is the mapper of GILL
+    (arXiv 2305.17216, section 3.2). The input is the sum of the last hidden state and the input embedding of
+    each signal token. Published sizes: 31,958,784 parameters for images (77 x 768), 32,090,112 for videos
+    (77 x 1024) and 31,788,544 for audio (1 x 512).
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class OutputProjection(nn.Module):
         self.cond_dim = cond_dim
         self.num_queries = num_queries
         self.normalize = normalize
-        layer = {"nhead": num_heads, "dim_feedforward": ffn_dim, "dropout": dropout}
-        options = {"batch_first": True, "norm_first": True}
         encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(inner_dim, **layer, **options),  # type: ignore[arg-type]
+            nn.TransformerEncoderLayer(
+                inner_dim, num_heads, ffn_dim, dropout, batch_first=True, norm_first=True
+            ),
             num_encoder_layers,
             nn.LayerNorm(inner_dim),
             enable_nested_tensor=False,
@@ -63,10 +63,13 @@ class OutputProjection(nn.Module):
         self.fc = nn.Linear(llm_dim, inner_dim)
         self.tfm = nn.Transformer(
             inner_dim,
+            num_heads,
             num_decoder_layers=num_decoder_layers,
+            dim_feedforward=ffn_dim,
+            dropout=dropout,
             custom_encoder=encoder,
-            **layer,  # type: ignore[arg-type]
-            **options,
+            batch_first=True,
+            norm_first=True,
         )
         self.model = nn.Linear(inner_dim, cond_dim)
         self.query_embs = nn.Parameter(torch.randn(1, num_queries, inner_dim))
@@ -86,8 +89,8 @@ class OutputProjection(nn.Module):
         """
         if signal_states.shape != signal_embeds.shape or signal_states.shape[-1:] != (self.llm_dim,):
             raise BadArgument(
-                f"found signal states {tuple(signal_states.shape)} and embeddings {tuple(signal_embeds.shape)}, "
-                f"expected both (M, K, {self.llm_dim})"
+                f"found signal states {tuple(signal_states.shape)} and embeddings "
+                f"{tuple(signal_embeds.shape)}, expected both (M, K, {self.llm_dim})"
             )
         inputs = self.fc((signal_states + signal_embeds).to(self.fc.weight.dtype))
         queries = self.query_embs.expand(inputs.shape[0], -1, -1)
