@@ -66,6 +66,8 @@ _DESCRIBE_QUESTIONS: dict[Modality, Pool] = {
             "what object sounds like this",
             "what am I listening to",
             "what is it",
+            "which shape makes this sound",
+            "what kind of thing makes this sound",
         ),
         reserved=("what do you hear in this recording", "what made this sound"),
     ),

@@ -28,6 +28,8 @@ REFERENTS: dict[Modality, tuple[str, ...]] = {
         "what you see here",
         "this photo",
         "what is in the picture",
+        "the scene",
+        "this scene",
     ),
     Modality.AUDIO: (
         "this",
@@ -44,6 +46,7 @@ REFERENTS: dict[Modality, tuple[str, ...]] = {
         "the shape you hear",
         "this clip",
         "this noise",
+        "the scene",
     ),
     Modality.VIDEO: (
         "this",
@@ -57,6 +60,7 @@ REFERENTS: dict[Modality, tuple[str, ...]] = {
         "what you see",
         "what happens here",
         "this movie",
+        "the scene",
     ),
     Modality.DEPTH: (
         "this",
@@ -223,8 +227,8 @@ EDIT_ORDERS: dict[str, Pool] = {
         reserved=("enlarge the {n}", "make the size large"),
     ),
 }
-"""Orders that change one attribute. `{v}` is a word for the value, `{a}` a shape with its article, `{do}` and
-`{doing}` a motion, `{n}` a noun for the object."""
+"""Orders that change one attribute. `{v}` is a word for the value, `{a}` a shape with its article, `{do}`,
+`{doing}`, `{does}` and `{way}` a motion, `{n}` a noun for the object."""
 
 EDIT_SAYINGS: dict[str, Pool] = {
     "color": Pool(
@@ -297,7 +301,7 @@ EDIT_TAILS: dict[str, Pool] = {
         common=("on a {v} background", "on {v}", "but on {v}", "against {v}", "with a {v} background")
     ),
     "shape": Pool(common=("but as {a}", "as {a}", "but make it {a}", ", but as {a}")),
-    "motion": Pool(common=("{doing}", "{doing}", "that {does}", "but {doing}", "and make it {do}")),
+    "motion": Pool(common=("{doing}", "{doing}", "that {does}", "but {doing}", "and make it {do}", "{way}")),
     "small": Pool(common=("but small", "but smaller", "but {v}", "but make it small", ", only smaller")),
     "large": Pool(common=("but large", "but bigger", "but {v}", "but make it big", ", only bigger")),
 }
@@ -330,6 +334,7 @@ def change(
     if name == "motion":
         words["do"] = lex.pick_word(rng, lex.MOTION_DO[value], 0.35)
         words["doing"] = lex.pick_word(rng, lex.MOTION_DOING[value], 0.35)
+        words["way"] = lex.pick(rng, lex.WAYS.get(value, ("at rest", "without moving")))
         words["does"] = lex.pick_word(rng, lex.MOTION_DOES[value], 0.35)
     elif name == "shape":
         words["a"] = lex.with_article(lex.pick_word(rng, lex.SHAPE_NOUNS[value], 0.7))

@@ -269,6 +269,7 @@ NEUTRAL = Pool(
         "design {x}",
         "produce {x}",
         "how about {x}",
+        "a scene with {x}",
     ),
     reserved=("I would love to see {x}", "get me {x}"),
 )

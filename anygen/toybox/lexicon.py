@@ -52,7 +52,7 @@ BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
 BACKGROUND_NOUNS: tuple[str, ...] = ("background", "backdrop", "ground", "canvas", "field")
 """What a background is called; the first is the canonical one."""
 
-_WAYS: dict[str, tuple[str, ...]] = {
+WAYS: dict[str, tuple[str, ...]] = {
     "left": (
         "left",
         "to the left",
@@ -74,6 +74,7 @@ _WAYS: dict[str, tuple[str, ...]] = {
     "up": ("up", "upward", "upwards", "to the top", "toward the top"),
     "down": ("down", "downward", "downwards", "to the bottom", "toward the bottom"),
 }
+"""Motion to the adverbs that say where to."""
 
 _VERBS: tuple[tuple[str, str, str], ...] = (
     ("moving", "moves", "move"),
@@ -103,7 +104,7 @@ _OWN_VERBS: dict[str, tuple[tuple[str, str, str], ...]] = {
 def _conjugated(form: int) -> dict[str, tuple[str, ...]]:
     """Motion phrases with the verbs in one form: 0 "moving left", 1 "moves left", 2 "move left"."""
     table = {}
-    for way, adverbs in _WAYS.items():
+    for way, adverbs in WAYS.items():
         phrases = [f"{verbs[form]} {adverb}" for verbs in _VERBS for adverb in adverbs]
         table[way] = tuple(phrases + [verbs[form] for verbs in _OWN_VERBS[way]])
     return table

@@ -139,6 +139,7 @@ def run_toybox_suite(
         "versions": _versions(),
         "seconds": round(time.monotonic() - started, 1),
         "passed": all(row["passed"] for row in bars),
+        "presence": _presence(figures),
         "bars": bars,
         "directions": figures,
     }
@@ -232,6 +233,17 @@ def _count(tallies: dict[str, Tally], asked: Mapping[str, str], reading: Mapping
     return all(hits.values())
 
 
+def _presence(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How often a requested medium was there, over all directions."""
+    total = Tally()
+    for groups in figures.values():
+        for scores in groups.values():
+            for tally in scores["presence"].values():
+                total.right += tally["right"]
+                total.count += tally["count"]
+    return total.as_dict()
+
+
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in ("anygen-multimodal", "torch", "transformers", "diffusers", "numpy"):
@@ -258,6 +270,8 @@ def format_report(report: Mapping[str, Any]) -> str:
             f"{verdict}  {row['direction']:<20} {row['group']:<9} {what:<18} "
             f"{_percent(row['share'])} {interval}, at least {_percent(row['least'])}"
         )
+    presence = report["presence"]
+    lines.append(f"requested media present: {presence['right']} of {presence['count']}")
     passed = sum(row["passed"] for row in report["bars"])
     lines.append(f"{passed} of {len(report['bars'])} requirements met in {report['seconds']:.0f} s")
     return "\n".join(lines)

@@ -82,6 +82,7 @@ def test_missing_media_count_as_wrong():
     scores = report["directions"]["text-to-all"]["seen"]
     assert scores["present"]["right"] == 3
     assert scores["presence"]["video"]["right"] == 3
+    assert (report["presence"]["right"], report["presence"]["count"]) == (9, 12)
     assert scores["media"]["image"]["all"]["right"] == 3
     assert not report["passed"]
     assert scores["failures"][0]["found"]["image"] != scores["failures"][0]["asked"]["image"]
