@@ -25,20 +25,20 @@ def toybox_tiny() -> AnyGenConfig:
         Its configuration.
     """
     layers = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
-    shapes = {Modality.IMAGE: (16, 64), Modality.AUDIO: (1, 64), Modality.VIDEO: (16, 64)}
+    shapes = {Modality.IMAGE: (24, 64), Modality.AUDIO: (1, 64), Modality.VIDEO: (24, 64)}
     return AnyGenConfig(
         name="toybox-tiny",
         description="Any-to-any generation in the toybox world, small enough for two CPU cores",
         encoder=EncoderConfig(embed_dim=256, **_OURS),
         input_projection=InputProjectionConfig(num_tokens=4, **_OURS),
-        llm=LanguageModelConfig(hidden_dim=256, context_length=1024, **_OURS),
+        llm=LanguageModelConfig(hidden_dim=192, context_length=512, **_OURS),
         adapter=Part(**_OURS),
         output_projections={
             m: OutputProjectionConfig(
                 num_queries=shape[0],
                 cond_dim=shape[1],
                 inner_dim=128,
-                ffn_dim=512,
+                ffn_dim=256,
                 normalize=m is Modality.AUDIO,
                 **layers,
                 **_OURS,
