@@ -17,7 +17,7 @@ from typing import Any
 
 from contact_sheet import Exchange, Item, save_contact_sheet
 
-from anygen import AnyGenPipeline, Audio, Modality, Video, load_media, save_media
+from anygen import AnyGenPipeline, Audio, MediaPart, Modality, Video, load_media, save_media
 from anygen.toybox import caption, read
 
 INPUTS = Path(__file__).resolve().parent / "inputs"
@@ -92,7 +92,7 @@ def ask_python(arguments: argparse.Namespace) -> list[Exchange]:
         reply = pipe(conversation, outputs=outputs, seed=arguments.seed)
         conversation.append(reply.message)
         files_before, files = files, []
-        media = [part for part in reply.parts if part.modality is not Modality.TEXT]
+        media = [part for part in reply.parts if isinstance(part, MediaPart)]
         for part in media:
             files.append(folder / f"{number}-{part.modality.value}{SUFFIXES[part.modality]}")
             save_media(part.media, files[-1])
