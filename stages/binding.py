@@ -29,6 +29,7 @@ from anygen.encoders.imagebind.config import imagebind_tiny
 from anygen.encoders.imagebind.text import special_ids, train_tokenizer
 from anygen.errors import BadArgument
 from anygen.modality import Modality
+from anygen.toybox.scene import Scene
 
 from .binding_data import Perturbation, draw_scenes, fits, image_caption, render_batch, revealed_codes
 from .binding_evaluation import evaluate_binding
@@ -54,6 +55,10 @@ class BindingConfig:
     """Captions that the tokenizer is trained on."""
     pair_weights: dict[Modality, float] = field(default_factory=lambda: {Modality.TEXT: 2.0})
     """Weight of a pair's loss by its other modality; 1 where not named."""
+    shares: dict[Modality, float] = field(
+        default_factory=lambda: {m: 0.5 for m in Modality if m not in (Modality.TEXT, Modality.IMAGE)}
+    )
+    """Share of a batch that a pair gets, by its other modality; 1 where not named. Captions need the most."""
     modalities: tuple[Modality, ...] = tuple(Modality)
     """Modalities to bind; a pair is trained when both of its sides are here."""
     perturbation: Perturbation = field(default_factory=Perturbation)
@@ -125,19 +130,27 @@ class BindingStage:
         rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
         batch: Batch = {}
         for anchor in dict.fromkeys(anchor for anchor, _ in self.pairs):
-            scenes = draw_scenes(len(indices), rng)
+            others = {o: self._count(o, len(indices)) for first, o in self.pairs if first is anchor}
+            scenes = draw_scenes(max(others.values()), rng)
             codes = torch.from_numpy(revealed_codes([s.attributes() for s in scenes]))
             batch[anchor] = (self._prepare(anchor, scenes, rng), codes)
-            for other in (other for first, other in self.pairs if first is anchor):
-                if other is Modality.TEXT:
-                    texts, named = zip(*(image_caption(s, rng) for s in scenes), strict=True)
-                    batch[other] = (self.processor(other, texts), torch.from_numpy(revealed_codes(named)))
-                else:
-                    revealed = revealed_codes([s.revealed(other) for s in scenes])
-                    batch[other] = (self._prepare(other, scenes, rng), torch.from_numpy(revealed))
+            for other, count in others.items():
+                batch[other] = self._other(other, scenes[:count], rng)
         return batch
 
-    def _prepare(self, modality: Modality, scenes: list[Any], rng: np.random.Generator) -> Tensor:
+    def _count(self, other: Modality, batch_size: int) -> int:
+        return max(round(self.config.shares.get(other, 1.0) * batch_size), 1)
+
+    def _other(
+        self, modality: Modality, scenes: list[Scene], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        if modality is Modality.TEXT:
+            texts, named = zip(*(image_caption(s, rng) for s in scenes), strict=True)
+            return self.processor(modality, texts), torch.from_numpy(revealed_codes(named))
+        revealed = torch.from_numpy(revealed_codes([s.revealed(modality) for s in scenes]))
+        return self._prepare(modality, scenes, rng), revealed
+
+    def _prepare(self, modality: Modality, scenes: list[Scene], rng: np.random.Generator) -> Tensor:
         rendered = render_batch(
             modality, scenes, self.model.config, rng=rng, perturbation=self.config.perturbation
         )
@@ -150,11 +163,12 @@ class BindingStage:
         losses: dict[str, Tensor] = {}
         report: dict[str, float] = {}
         for anchor, other in self.pairs:
-            ignore = torch.from_numpy(fits(batch[anchor][1].numpy(), batch[other][1].numpy())).to(device)
+            codes = batch[other][1].numpy()
+            count = len(codes)
+            ignore = torch.from_numpy(fits(batch[anchor][1].numpy()[:count], codes)).to(device)
             key = f"{anchor}-{other}"
-            losses[key], report[f"{key}/hit"] = info_nce(
-                vectors[anchor], self._scaled(other, vectors[other]), ignore
-            )
+            scaled = self._scaled(other, vectors[other])
+            losses[key], report[f"{key}/hit"] = info_nce(vectors[anchor][:count], scaled, ignore)
         weights = {f"{a}-{o}": self.config.pair_weights.get(o, 1.0) for a, o in self.pairs}
         total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(
             weights.values()

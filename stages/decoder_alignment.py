@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from anygen.modality import Modality
 from anygen.model import ModelOutput
-from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
+from anygen.toybox.dialogues import HELD_OUT_DIRECTIONS, make_dialogue, sample_dialogue
 
 from .denoising_bank import DenoisingBank, DenoisingConfig
 from .dialogue_data import told_turns
 from .system import Group, System, SystemConfig, save_trained
+
+TEXT_TO_MEDIA = ("text-to-image", "text-to-audio", "text-to-video")
+"""Directions that an evaluation asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +96,12 @@ class DecoderAlignmentStage:
     def evaluate(self) -> dict[str, float]:
         """Distance to the caption's embedding, seen and held out."""
         scores = {}
-        directions = [d for d in DIRECTIONS if d in ("text-to-image", "text-to-audio", "text-to-video")]
         for name, held_out in (("seen", False), ("held_out", True)):
             rng = np.random.default_rng((self.config.system.seed + 1, 33, held_out))
-            dialogues = [make_dialogue(d, rng, held_out=held_out, split="eval") for d in directions for _ in range(64)]
+            directions = [d for d in TEXT_TO_MEDIA if not held_out or d in HELD_OUT_DIRECTIONS]
+            dialogues = [
+                make_dialogue(d, rng, held_out=held_out, split="eval") for d in directions for _ in range(64)
+            ]
             turns = [told_turns(d, rng, signals=True) for d in dialogues]
             groups = self.system.groups(turns, rng, parts=3, held_out=held_out)
             outputs = [self.system.forward(group) for group in groups]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from anygen.modality import GENERATED
 from anygen.prompting import IGNORED, PromptBatch, PromptBuilder
@@ -42,6 +42,8 @@ class LanguageModelConfig:
     """Most positions."""
     vocab_size: int = 1024
     """Tokenizer size, before delimiters and signal tokens."""
+    corpus_size: int = 12_000
+    """Dialogues that the tokenizer is trained on."""
     template: str = "toybox"
     """Chat template, a name in `anygen.prompting.TEMPLATES`."""
     user_weight: float = 0.1
@@ -58,8 +60,7 @@ class LanguageModelStage:
 
     def __init__(self, config: LanguageModelConfig) -> None:
         self.config = config
-        corpus = (plain_text(self._turns(index)) for index in range(12_000))
-        self.tokenizer = train_tokenizer(corpus, vocab_size=config.vocab_size)
+        self.tokenizer = self._train_tokenizer()
         self.vocab_size = len(self.tokenizer)
         tokens = SignalTokens.add_to(self.tokenizer, {m: 1 for m in GENERATED})
         self.builder = PromptBuilder(self.tokenizer, tokens, template=config.template, num_slot_tokens=1)
@@ -78,6 +79,10 @@ class LanguageModelStage:
                 tie_word_embeddings=False,
             )
         )
+
+    def _train_tokenizer(self) -> PreTrainedTokenizerFast:
+        corpus = (plain_text(self._turns(index)) for index in range(self.config.corpus_size))
+        return train_tokenizer(corpus, vocab_size=self.config.vocab_size)
 
     def _turns(self, index: int) -> list[Any]:
         rng = np.random.default_rng((self.config.seed, int(index)))
@@ -130,10 +135,7 @@ class LanguageModelStage:
     def save(self, folder: Path) -> None:
         """Model and tokenizer, as any causal language model is published."""
         self.model.save_pretrained(folder)
-        base = train_tokenizer(
-            (plain_text(self._turns(index)) for index in range(12_000)), vocab_size=self.config.vocab_size
-        )
-        base.save_pretrained(folder)
+        self._train_tokenizer().save_pretrained(folder)  # without the signal tokens: later stages add their own
 
 
 def exact_answers(logits: Tensor, labels: Tensor) -> Tensor:

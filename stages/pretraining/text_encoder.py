@@ -42,6 +42,8 @@ class TextEncoderConfig:
     """Tokens a caption is padded or cut to."""
     vocab_size: int = 640
     """Tokenizer size."""
+    corpus_size: int = 20_000
+    """Captions that the tokenizer is trained on."""
     seed: int = 0
     """Initialisation and sample numbers."""
 
@@ -71,7 +73,7 @@ class TextEncoderStage:
         self.attributes = REVEALS[config.modality]
         torch.manual_seed(config.seed)
         self.tokenizer = train_tokenizer(
-            caption_corpus(20_000, seed=config.seed), vocab_size=config.vocab_size, lowercase=True, wrap=True
+            caption_corpus(config.corpus_size, seed=config.seed), vocab_size=config.vocab_size, lowercase=True, wrap=True
         )
         self.tokenizer.model_max_length = config.length
         self.encoder = self._build()

@@ -1,0 +1,190 @@
+"""Every stage of the recipe at tiny width: it trains what it says, resumes to the bit, and feeds the next one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from anygen.decoders.registry import open_decoder
+from anygen.encoders.imagebind import load_encoder, load_processor, save_encoder
+from anygen.errors import CheckpointCorrupt
+from anygen.modality import GENERATED, Modality
+from anygen.stages.base import Stage, set_trainable
+from anygen.stages.features import FeatureConfig, MediaFeatures
+from anygen.stages.run import build_stage
+from anygen.stages.trainer import Trainer, TrainerConfig
+from tiny import tiny_encoder
+
+TRAINER = TrainerConfig(steps=3, batch_size=4, learning_rate=1e-3, warmup_steps=1, save_every=2, log_every=1)
+
+
+def frozen_hashes(stage: Stage, trainable: set[str]) -> dict[str, str]:
+    return {
+        f"{name}.{key}": hashlib.sha256(p.detach().contiguous().numpy().tobytes()).hexdigest()
+        for name, module in stage.modules().items()
+        for key, p in module.named_parameters()
+        if f"{name}.{key}" not in trainable
+    }
+
+
+def run_stage(name: str, config: dict[str, Any], folder: Path, **replaced: Any) -> Path:
+    """Train three steps whole, and two plus one; both must end at the same weights; frozen parts must not move."""
+    results = []
+    for half in (None, 2):
+        stage = build_stage(name, config)
+        for key, value in replaced.items():
+            setattr(stage, key, value)
+        run_folder = folder / f"{name}-{half}"
+        trainer = Trainer(stage, TRAINER, run_folder, progress=False)
+        before = frozen_hashes(stage, set(trainer.trainable))
+        trainer.run(until=half)
+        if half:
+            stage = build_stage(name, config)
+            trainer = Trainer(stage, TRAINER, run_folder, progress=False)
+            trainer.run(resume=True)
+        assert frozen_hashes(stage, set(trainer.trainable)) == before
+        assert all(torch.isfinite(p).all() for p in trainer.trainable.values())
+        results.append({k: p.detach().clone() for k, p in trainer.trainable.items()})
+    whole, resumed = results
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole), "a resumed run differs from the whole one"
+    return folder / f"{name}-2" / "result"
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Results of the stages that need no other, each at tiny width."""
+    root = tmp_path_factory.mktemp("parts")
+    text = {"width": 16, "layers": 1, "vocab_size": 300, "corpus_size": 50, "length": 8}
+    return {
+        "picture": run_stage(
+            "autoencoder",
+            {"kind": "picture", "block_out_channels": [8, 8, 8], "latent_channels": 2},
+            root / "picture",
+        ),
+        "spectrogram": run_stage(
+            "autoencoder",
+            {"kind": "spectrogram", "block_out_channels": [8, 8, 8, 8], "latent_channels": 2},
+            root / "spectrogram",
+        ),
+        "clip": run_stage("text-encoder", {"kind": "clip", "modality": "video", **text}, root / "clip"),
+        "clap": run_stage("text-encoder", {"kind": "clap", "modality": "audio", **text}, root / "clap"),
+        "llm": run_stage(
+            "language-model",
+            {"width": 16, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 300, "corpus_size": 50},
+            root / "llm",
+        ),
+    }
+
+
+def diffusion(parts: dict[str, Path], modality: Modality, root: Path, **more: Any) -> dict[str, Any]:
+    sound = modality is Modality.AUDIO
+    return {
+        "modality": str(modality),
+        "autoencoder": str(parts["spectrogram" if sound else "picture"]),
+        "text_encoder": str(parts["clap" if sound else "clip"]),
+        "block_out_channels": [32, 32],
+        "bank_size": 6,
+        "bank": str(root / f"{modality}-bank.safetensors"),
+        "num_inference_steps": 2,
+        "evaluation_count": 2,
+        **more,
+    }
+
+
+def test_decoders_train_and_open(parts: dict[str, Path], tmp_path: Path) -> None:
+    vocoder = run_stage(
+        "vocoder",
+        {"upsample_initial_channel": 16, "segment_frames": 16, "autoencoder": str(parts["spectrogram"])},
+        tmp_path,
+    )
+    image = run_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path), tmp_path / "image")
+    video = run_stage(
+        "diffusion",
+        diffusion(parts, Modality.VIDEO, tmp_path, image_unet=str(image / "unet")),
+        tmp_path / "video",
+    )
+    audio = run_stage(
+        "diffusion", diffusion(parts, Modality.AUDIO, tmp_path, vocoder=str(vocoder)), tmp_path / "audio"
+    )
+    for modality, folder in zip(GENERATED, (image, audio, video), strict=True):
+        decoder = open_decoder(modality, folder)
+        made = decoder(decoder.encode_text(["a small red star"]), seeds=[0], num_inference_steps=1)
+        assert len(made) == 1
+
+
+def test_a_language_model_stage_trains_the_whole_model(parts: dict[str, Path]) -> None:
+    assert (parts["llm"] / "model.safetensors").exists()
+    assert (parts["llm"] / "tokenizer.json").exists()
+
+
+def test_modules_are_all_named() -> None:
+    stage = build_stage("autoencoder", {"kind": "picture", "block_out_channels": [8, 8], "latent_channels": 2})
+    assert all(isinstance(m, nn.Module) for m in stage.modules().values())
+
+
+@pytest.fixture(scope="module")
+def system(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Configuration of the frozen parts of the three alignment runs."""
+    root = tmp_path_factory.mktemp("system")
+    model, tokenizer = tiny_encoder()
+    save_encoder(root / "encoder", model, tokenizer)
+    return {
+        "llm": str(parts["llm"]),
+        "encoder": str(root / "encoder"),
+        "features": str(root / "features"),
+        "text_encoders": {m: str(parts["clap" if m == "audio" else "clip"]) for m in ("image", "video", "audio")},
+        "num_slot_tokens": 2,
+        "signal_tokens": {"image": 2, "audio": 2, "video": 3},
+        "projection": {"inner_dim": 16, "layers": 1, "heads": 2, "ffn_dim": 16},
+        "feature_set": {"renders": 2},
+    }
+
+
+def names(stage: Stage) -> set[str]:
+    return set(set_trainable(stage.modules(), stage.trainable_parameters()))
+
+
+def test_the_three_alignment_runs_train_exactly_what_they_say_and_feed_one_another(
+    parts: dict[str, Path], system: dict[str, Any], tmp_path: Path
+) -> None:
+    first = run_stage("encoder-alignment", {"system": system}, tmp_path)
+    stage = build_stage("encoder-alignment", {"system": system})
+    assert names(stage) == {"model.input_projection.linear.weight", "model.input_projection.linear.bias"}
+
+    image = run_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path), tmp_path / "image")
+    bank = {"decoder": str(image), "bank": str(tmp_path / "image-bank.safetensors"), "bank_size": 6}
+    config = {"system": {**system, "start": str(first)}, "denoising": {"image": bank}}
+    second = run_stage("decoder-alignment", config, tmp_path)
+    trained = names(build_stage("decoder-alignment", config))
+    assert {n.split(".")[1] for n in trained} == {"llm", "output_projections"}
+    assert {n for n in trained if ".llm." in n} == {
+        "model.llm.model.embed_tokens.rows",
+        "model.llm.lm_head.rows",
+    }
+
+    config = {"system": {**system, "start": str(second)}, "rank": 2, "alpha": 2}
+    third = run_stage("instruction-tuning", config, tmp_path)
+    trained = names(build_stage("instruction-tuning", config))
+    assert {n.split(".")[1] for n in trained} == {"llm", "output_projections", "input_projection"}
+    assert all(".lora_" in n or n.endswith(".rows") for n in trained if ".llm." in n)
+    assert (third / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_features_of_another_encoder_are_refused(system: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "features.safetensors"
+    encoder = load_encoder(Path(system["encoder"]))
+    processor = load_processor(Path(system["encoder"]))
+    config = FeatureConfig(renders=2)
+    made = MediaFeatures.load_or_compute(path, encoder, processor, config)
+    again = MediaFeatures.load_or_compute(path, encoder, processor, config)
+    assert all(torch.equal(made.vectors[m], again.vectors[m]) for m in made.vectors)
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1.0)
+    with pytest.raises(CheckpointCorrupt, match="another encoder"):
+        MediaFeatures.load_or_compute(path, encoder, processor, config)
