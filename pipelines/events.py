@@ -18,7 +18,9 @@ class TextDelta:
     """More text of the answer."""
 
     text: str
-    """What to append; all deltas of an answer together are `reply.text` with its media left out."""
+    """What to append; the deltas of one index join to the text of that part."""
+    index: int
+    """Position of the part in the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ import hashlib
 import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from anygen.config import AnyGenConfig, unknown_name
+from anygen.config import AnyGenConfig, GenerationConfig, unknown_name
 from anygen.errors import BadArgument, MissingPart
 from anygen.modality import GENERATED, Modality
 
@@ -103,21 +103,7 @@ MEDIA_OPTIONS: dict[Modality, dict[str, Range]] = {
 """Options of every decoder."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """How text is generated."""
-
-    max_new_tokens: int
-    """Most tokens of the answer."""
-    temperature: float
-    """Softmax temperature when sampling."""
-    top_p: float
-    """Share of the probability mass that is sampled from."""
-    do_sample: bool
-    """Draw tokens; otherwise take the most probable one."""
-
-
-def text_options(config: AnyGenConfig, given: Mapping[str, Any]) -> TextOptions:
+def text_options(config: AnyGenConfig, given: Mapping[str, Any]) -> GenerationConfig:
     """Check the options of text generation and fill in the model's defaults.
 
     Args:
@@ -130,8 +116,7 @@ def text_options(config: AnyGenConfig, given: Mapping[str, Any]) -> TextOptions:
     Raises:
         BadArgument: for an unknown name or a bad value.
     """
-    values = _checked("an option", "", TEXT_OPTIONS, given)
-    return TextOptions(**{name: values.get(name, getattr(config.generation, name)) for name in TEXT_OPTIONS})
+    return replace(config.generation, **_checked("an option", "", TEXT_OPTIONS, given))
 
 
 def media_options(

@@ -36,7 +36,7 @@ class Stop:
 
 
 class _Handover(Generic[E]):
-    """Passes events from a worker to a reader, one at a time: the worker waits until the reader comes back."""
+    """Passes events from a worker to a reader one at a time: the worker waits until the reader is back."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -70,7 +70,7 @@ class _Handover(Generic[E]):
 def iterate(work: Callable[[Callable[[E], None], Stop], Any]) -> Iterator[E]:
     """Run work in a thread and yield what it reports.
 
-    The work stands still while the reader handles an event, so whatever an event refers to is still as it was.
+    The work stands still while the reader handles an event, so what an event refers to is still as it was.
     Leaving the iterator early (`break`, `close()`) stops the work at its next step and waits for that.
 
     Args:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`: tests are no package
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,3 +33,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     original = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model folder of random weights; shared, so not to be changed."""
+    from tiny import build_tiny_folder
+
+    return build_tiny_folder(tmp_path_factory.mktemp("models") / "tiny-random")
