@@ -219,19 +219,19 @@ def _build_preprocessor(name: str, tower: AnyTowerConfig) -> nn.Module:
             width=tower.width, kernel_size=tower.kernel_size, num_samples=tower.num_samples
         )
     stem: PatchStem | ClipStem
-    if isinstance(tower, VisionTowerConfig):
-        stem = ClipStem(width=tower.width, patch_size=tower.patch_size, num_frames=tower.num_frames)
-        num_patches = (tower.image_size // tower.patch_size) ** 2
-    elif isinstance(tower, AudioTowerConfig):
+    if isinstance(tower, AudioTowerConfig):
         stem = PatchStem(width=tower.width, kernel_size=tower.kernel_size, stride=tower.stride)
         sizes = zip((tower.num_mel_bins, tower.target_frames), tower.kernel_size, tower.stride, strict=True)
-        num_patches = math.prod((size - kernel) // stride + 1 for size, kernel, stride in sizes)
+        rows, columns = ((size - kernel) // stride + 1 for size, kernel, stride in sizes)
     else:
+        rows = columns = tower.image_size // tower.patch_size
         patch = (tower.patch_size, tower.patch_size)
-        stem = PatchStem(width=tower.width, kernel_size=patch, stride=patch)
-        num_patches = (tower.image_size // tower.patch_size) ** 2
+        if isinstance(tower, VisionTowerConfig):
+            stem = ClipStem(width=tower.width, patch_size=tower.patch_size, num_frames=tower.num_frames)
+        else:
+            stem = PatchStem(width=tower.width, kernel_size=patch, stride=patch)
     stem_name = "depth_stem" if isinstance(tower, DepthTowerConfig) else "rgbt_stem"
-    return SpatialPreprocessor(stem=stem, stem_name=stem_name, num_patches=num_patches, width=tower.width)
+    return SpatialPreprocessor(stem=stem, stem_name=stem_name, grid=(rows, columns), width=tower.width)
 
 
 def _build_trunk(tower: AnyTowerConfig) -> Trunk:

@@ -30,18 +30,35 @@ def _patches_2d(x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
     return F.linear(x.permute(0, 2, 4, 1, 3, 5).flatten(3), weight.flatten(1))
 
 
+def sine_positions(grid: tuple[int, int], width: int) -> Tensor:
+    """Initial positions (1, 1 + h*w, D): sines and cosines of row and column, none for the class token.
+
+    The published weights replace them; a small tower trained from nothing learns where things are far sooner
+    from these than from noise.
+    """
+    table = torch.zeros(1, 1 + grid[0] * grid[1], width)
+    axes = [side for side in grid if side > 1]
+    per_axis = width // len(axes) // 2 if axes else 0
+    cells = torch.cartesian_prod(*(torch.arange(side).float() for side in grid))
+    places = cells[:, [i for i, side in enumerate(grid) if side > 1]]
+    rates = 10_000 ** (-torch.arange(per_axis) / max(per_axis, 1))
+    angles = (places[:, :, None] * rates).flatten(1)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    table[0, 1:, : waves.shape[1]] = waves
+    return table
+
+
 class PositionTable(nn.Module):
     """Learned positions, resized for square inputs of another size.
 
     Args:
-        num_patches: Patches at the size of the configuration.
+        grid: Patch rows and columns at the size of the configuration.
         width: Width of the tokens.
     """
 
-    def __init__(self, *, num_patches: int, width: int) -> None:
+    def __init__(self, *, grid: tuple[int, int], width: int) -> None:
         super().__init__()
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + num_patches, width))
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.pos_embed = nn.Parameter(sine_positions(grid, width))
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
         """Positions (1, 1 + h*w, D) for a patch grid (h, w), bicubic where the grid is not the trained one.
@@ -117,16 +134,18 @@ class SpatialPreprocessor(nn.Module):
     Args:
         stem: `PatchStem` or `ClipStem`.
         stem_name: Attribute under which the checkpoint keeps it.
-        num_patches: Patches at the size of the configuration.
+        grid: Patch rows and columns at the size of the configuration.
         width: Width of the tokens.
     """
 
-    def __init__(self, *, stem: PatchStem | ClipStem, stem_name: str, num_patches: int, width: int) -> None:
+    def __init__(
+        self, *, stem: PatchStem | ClipStem, stem_name: str, grid: tuple[int, int], width: int
+    ) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.stem_name = stem_name
         self.add_module(stem_name, stem)
-        self.pos_embedding_helper = PositionTable(num_patches=num_patches, width=width)
+        self.pos_embedding_helper = PositionTable(grid=grid, width=width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, [T,] H, W) to tokens (B, 1 + h*w, D)."""
@@ -193,10 +212,9 @@ class ImuPreprocessor(nn.Module):
     def __init__(self, *, width: int, kernel_size: int, num_samples: int) -> None:
         super().__init__()
         self.num_samples = num_samples
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + num_samples // kernel_size, width))
+        self.pos_embed = nn.Parameter(sine_positions((1, num_samples // kernel_size), width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.imu_stem = ImuStem(width=width, kernel_size=kernel_size)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, 6, num_samples) to tokens (B, 1 + windows, D). Raises BadArgument for another length."""
