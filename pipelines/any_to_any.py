@@ -269,7 +269,7 @@ class AnyGenPipeline:
             folder,
             config=self.config,
             model=self.model,
-            tokenizer=self.tokenizer,
+            tokenizer=source / "tokenizer" if source else self.tokenizer,
             encoder=encoder,
             decoders=decoders,
             card=card.read_text(encoding="utf-8") if card and card.is_file() else "",

@@ -212,7 +212,7 @@ def save_model(
         folder: where to; must not exist, be empty, or be a model folder.
         config: what the model is.
         model: projections and language model.
-        tokenizer: the language model's, signal tokens included.
+        tokenizer: the language model's, signal tokens included; or the folder of it to copy.
         encoder: encoder folder to copy; None leaves it out (a reference, or a model without one).
         decoders: per modality a decoder, or the folder of one to copy; others are left out.
         card: README.md, the model card.
@@ -226,7 +226,10 @@ def save_model(
         (draft / "README.md").write_text(
             card or f"# {config.name}\n\n{config.description}\n", encoding="utf-8"
         )
-        tokenizer.save_pretrained(draft / "tokenizer")
+        if isinstance(tokenizer, Path):
+            shutil.copytree(tokenizer, draft / "tokenizer")
+        else:
+            tokenizer.save_pretrained(draft / "tokenizer")
         save_backbone(model.llm, draft / "llm")
         save_adapter(model.llm, draft / "adapter")
         save_weights(model.input_projection, draft / "input_projection", dtype=dtype)
