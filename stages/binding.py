@@ -29,7 +29,7 @@ from anygen.encoders.imagebind.config import imagebind_tiny
 from anygen.encoders.imagebind.text import special_ids, train_tokenizer
 from anygen.errors import BadArgument
 from anygen.modality import Modality
-from anygen.toybox.scene import Scene
+from anygen.toybox.scene import ATTRIBUTES, REVEALS, sample_scene
 
 from .binding_data import Perturbation, draw_scenes, fits, image_caption, render_batch, revealed_codes
 from .binding_evaluation import evaluate_binding
@@ -65,6 +65,9 @@ class BindingConfig:
     """How far training media are from clean renders."""
     evaluation_size: int = 256
     """Scenes per group (seen, held out) in an evaluation; the probes are fitted on twice as many."""
+    label_weight: float = 1.0
+    """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind starts from
+    OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so emergent pairs stay so."""
     seed: int = 0
     """Initialisation, tokenizer and sample numbers."""
     store_half: bool = True
@@ -114,16 +117,19 @@ class BindingStage:
             )
         torch.manual_seed(config.seed)
         self.model = ImageBindModel(encoder, {m for pair in self.pairs for m in pair})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(encoder.embed_dim, len(values)) for name, values in ATTRIBUTES.items()}
+        )
         self.tokenizer = tokenizer
         self.processor = ImageBindProcessor(encoder, tokenizer)
 
     def modules(self) -> dict[str, nn.Module]:
-        """The encoder."""
-        return {"encoder": self.model}
+        """The encoder, and the heads that are thrown away."""
+        return {"encoder": self.model, "heads": self.heads}
 
     def trainable_parameters(self) -> list[dict[str, Any]]:
-        """All of the encoder, in one group."""
-        return [{"params": list(self.model.parameters())}]
+        """All of it, in one group."""
+        return [{"params": [*self.model.parameters(), *self.heads.parameters()]}]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Render the samples at `indices`; images and videos are of different scenes, none held out."""
@@ -173,7 +179,24 @@ class BindingStage:
         total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(
             weights.values()
         )
+        if self.config.label_weight:
+            losses["labels"] = torch.stack(
+                [
+                    self._label_loss(a, vectors[a], batch[a][1])
+                    for a in dict.fromkeys(a for a, _ in self.pairs)
+                ]
+            ).mean()
+            total = total + self.config.label_weight * losses["labels"]
         return {"loss": total, **losses}, report
+
+    def _label_loss(self, anchor: Modality, vectors: Tensor, codes: Tensor) -> Tensor:
+        """Mean cross-entropy of what the anchor reveals, read off its unit vector times 10."""
+        columns = {name: list(ATTRIBUTES).index(name) for name in REVEALS[anchor]}
+        losses = [
+            F.cross_entropy(self.heads[name](10.0 * vectors), codes[:, column].to(vectors.device))
+            for name, column in columns.items()
+        ]
+        return torch.stack(losses).mean()
 
     def _scaled(self, modality: Modality, vectors: Tensor) -> Tensor:
         """Times the modality's inverse temperature: learned for text, fixed for the others (Appendix B)."""

@@ -154,8 +154,11 @@ def _warp(pictures: Tensor, rng: np.random.Generator, p: Perturbation) -> Tensor
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator, p: Perturbation) -> NDArray[np.float32]:
     """Noise of full scale 1 whose strength is drawn per sample; half of the samples have none."""
-    strength = p.noise * rng.uniform(-1, 1, (shape[0],) + (1,) * (len(shape) - 1)).clip(0)
-    return rng.standard_normal(shape, dtype=np.float32) * strength.astype(np.float32)
+    noise = np.zeros(shape, np.float32)
+    noisy = rng.random(shape[0]) < 0.5
+    strength = p.noise * rng.random((int(noisy.sum()),) + (1,) * (len(shape) - 1), dtype=np.float32)
+    noise[noisy] = rng.standard_normal((int(noisy.sum()), *shape[1:]), dtype=np.float32) * strength
+    return noise
 
 
 def _perturb_frames(

@@ -67,11 +67,18 @@ def evaluate_binding(
                 scores[f"probe/{group}/{modality}/{name}"] = _accuracy(found, classes[name])
         for a, b in combinations(modalities, 2):
             scores[f"retrieval/{group}/{a}-{b}"] = _retrieval(vectors[a], vectors[b], scenes, a, b)
-        for kind in ("zero_shot", "retrieval", "probe"):
+    return _means(scores) | scores
+
+
+def _means(scores: dict[str, float]) -> dict[str, float]:
+    """`{kind}/{group}/mean`; for reports that show the first few figures."""
+    means = {}
+    for kind in ("zero_shot", "probe", "retrieval"):
+        for group in ("seen", "held_out"):
             values = [v for k, v in scores.items() if k.startswith(f"{kind}/{group}/")]
             if values:
-                scores[f"{kind}/{group}/mean"] = float(np.mean(values))
-    return scores
+                means[f"{kind}/{group}/mean"] = float(np.mean(values))
+    return means
 
 
 def embed_scenes(

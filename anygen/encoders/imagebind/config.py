@@ -245,7 +245,11 @@ def imagebind_huge() -> ImageBindConfig:
 def imagebind_tiny(
     *, vocab_size: int, start_token_id: int, end_token_id: int, pad_token_id: int
 ) -> ImageBindConfig:
-    """The bundled size: the toybox world at 64 pixels and 2 s.
+    """The bundled size: the toybox world at 64 pixels and 2 s, under two million parameters.
+
+    Depth, thermal and IMU towers normalise every patch in their stem, which hides how deep, warm or strong a
+    patch is that is all alike. Their inputs are divided by a large number so that the norm's epsilon counts and
+    levels come through.
 
     Args:
         vocab_size: Of the tokenizer, special ids included.
@@ -253,36 +257,33 @@ def imagebind_tiny(
         end_token_id: See `TextTowerConfig`.
         pad_token_id: See `TextTowerConfig`.
     """
+    text = TextTowerConfig(
+        width=128,
+        num_blocks=2,
+        num_heads=4,
+        vocab_size=vocab_size,
+        context_length=32,
+        start_token_id=start_token_id,
+        end_token_id=end_token_id,
+        pad_token_id=pad_token_id,
+    )
+    picture = {"num_heads": 4, "image_size": 64, "patch_size": 8}
     return ImageBindConfig(
         embed_dim=256,
-        vision=VisionTowerConfig(
-            width=128, num_blocks=4, num_heads=4, image_size=64, patch_size=8, num_clips=1, num_crops=1
-        ),
-        text=TextTowerConfig(
-            width=128,
-            num_blocks=3,
-            num_heads=4,
-            vocab_size=vocab_size,
-            context_length=32,
-            start_token_id=start_token_id,
-            end_token_id=end_token_id,
-            pad_token_id=pad_token_id,
-        ),
+        vision=VisionTowerConfig(width=96, num_blocks=3, num_clips=1, num_crops=1, **picture),
+        text=text,
         audio=AudioTowerConfig(
-            width=128, num_blocks=3, num_heads=4, kernel_size=(128, 6), stride=(128, 6), num_clips=1
+            width=96, num_blocks=3, num_heads=4, kernel_size=(128, 6), stride=(128, 6), num_clips=1
         ),
-        depth=DepthTowerConfig(
-            width=96, num_blocks=3, num_heads=4, image_size=64, patch_size=8, mean=0.2, std=0.15, scale=20.0
-        ),
-        thermal=ThermalTowerConfig(
-            width=96, num_blocks=3, num_heads=4, image_size=64, patch_size=8, mean=0.2, std=0.2, scale=20.0
-        ),
+        depth=DepthTowerConfig(width=64, num_blocks=3, mean=0.0, std=100.0, scale=20.0, **picture),
+        thermal=ThermalTowerConfig(width=64, num_blocks=3, std=200.0, scale=20.0, **picture),
         imu=ImuTowerConfig(
-            width=96,
+            width=64,
             num_blocks=2,
             num_heads=4,
             kernel_size=80,
             mean=(0.0, 0.0, 9.81, 0.0, 0.0, 0.0),
+            std=(100.0,) * 6,
             head_dropout=0.0,
             scale=20.0,
         ),
