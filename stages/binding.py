@@ -29,7 +29,7 @@ from anygen.encoders.imagebind.config import imagebind_tiny
 from anygen.encoders.imagebind.text import special_ids, train_tokenizer
 from anygen.errors import BadArgument
 from anygen.modality import Modality
-from anygen.toybox.scene import ATTRIBUTES, REVEALS, sample_scene
+from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene
 
 from .binding_data import Perturbation, draw_scenes, fits, image_caption, render_batch, revealed_codes
 from .binding_evaluation import evaluate_binding
