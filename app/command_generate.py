@@ -128,11 +128,12 @@ def _answer(pipe: AnyGenPipeline, conversation: list[Any], arguments: argparse.N
 
 def _write_parts(reply: Reply, arguments: argparse.Namespace) -> list[dict[str, str]]:
     from anygen.media import save_media
+    from anygen.messages import TextPart
 
     metadata = reply.provenance(prompt=arguments.prompt if arguments.embed_prompt else None)
     files, parts = [], []
     for position, part in enumerate(reply.parts, start=1):
-        if part.modality is Modality.TEXT:
+        if isinstance(part, TextPart):
             parts.append({"type": "text", "text": part.text})
             continue
         name = f"{position}-{part.modality.value}{SUFFIXES[part.modality]}"
