@@ -66,8 +66,10 @@ class BindingConfig:
     evaluation_size: int = 256
     """Scenes per group (seen, held out) in an evaluation; the probes are fitted on twice as many."""
     label_weight: float = 1.0
-    """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind starts from
-    OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so emergent pairs stay so."""
+    """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind
+    starts from OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so
+    emergent
+    pairs stay so."""
     seed: int = 0
     """Initialisation, tokenizer and sample numbers."""
     store_half: bool = True
@@ -79,7 +81,7 @@ Batch = dict[Modality, tuple[Tensor, Tensor]]
 
 
 class BindingStage:
-    """Symmetric InfoNCE over every pair (equation 1), all towers trained jointly.
+    """Symmetric InfoNCE over every pair (equation 1), all towers trained jointly, and labels for the anchors.
 
     False negatives: of the 1,872 seen scenes many share what a depth map or a caption tells, so an item that
     is true of an anchor which is not its own is left out of that anchor's negatives (and the other way
@@ -163,7 +165,7 @@ class BindingStage:
         return self.processor(modality, rendered)
 
     def training_forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Weighted mean of the pairs' losses; reports the share of others that find their anchor."""
+        """Weighted mean of the pairs' losses plus the labels' loss; reports the pairs' hits."""
         device = next(self.model.parameters()).device
         vectors = {m: self.model.encode(m, inputs.to(device)) for m, (inputs, _) in batch.items()}
         losses: dict[str, Tensor] = {}
@@ -176,16 +178,12 @@ class BindingStage:
             scaled = self._scaled(other, vectors[other])
             losses[key], report[f"{key}/hit"] = info_nce(vectors[anchor][:count], scaled, ignore)
         weights = {f"{a}-{o}": self.config.pair_weights.get(o, 1.0) for a, o in self.pairs}
-        total = torch.stack([weights[key] * value for key, value in losses.items()]).sum() / sum(
-            weights.values()
-        )
+        weighted = torch.stack([weights[key] * value for key, value in losses.items()])
+        total = weighted.sum() / sum(weights.values())
         if self.config.label_weight:
-            losses["labels"] = torch.stack(
-                [
-                    self._label_loss(a, vectors[a], batch[a][1])
-                    for a in dict.fromkeys(a for a, _ in self.pairs)
-                ]
-            ).mean()
+            anchors = dict.fromkeys(anchor for anchor, _ in self.pairs)
+            labels = [self._label_loss(a, vectors[a], batch[a][1]) for a in anchors]
+            losses["labels"] = torch.stack(labels).mean()
             total = total + self.config.label_weight * losses["labels"]
         return {"loss": total, **losses}, report
 

@@ -50,8 +50,8 @@ def draw_scenes(count: int, rng: np.random.Generator, *, group: int = 8) -> list
     """Seen scenes in groups whose members share some attributes, so that every batch has hard negatives.
 
     Drawn independently, two scenes that differ in their shape alone are too rare in a batch to teach the
-    shape. A group keeps each of color, size and background of its first scene with probability one half; shape
-    and motion are always drawn anew.
+    shape. A group keeps each of color, size and background of its first scene with probability one half;
+    shape and motion are always drawn anew.
 
     Args:
         count: Number of scenes.

@@ -1,6 +1,7 @@
 """Makes the bundled model from nothing: every run of the recipe in order, then one model folder.
 
-Each run resumes where it stopped, and a finished one is skipped, so the command can be interrupted at any time.
+Each run resumes where it stopped, and a finished one is skipped, so the command can be interrupted at any
+time.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def assemble(model: str, folder: Path) -> None:
     config = from_json(SystemConfig, tuning.stage["system"], where="instruction-tuning.yaml")
     system = System(replace(config, start=str(Path(tuning.run_folder) / "result")))
     decoders = {
-        m: Path(run.read_config(recipe_path(model, f"{m}-diffusion")).run_folder) / "result" for m in GENERATED
+        m: Path(run.read_config(recipe_path(model, f"{m}-diffusion")).run_folder) / "result"
+        for m in GENERATED
     }
     save_model(
         folder,

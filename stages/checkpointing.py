@@ -1,8 +1,8 @@
 """Training checkpoints that survive kill -9, a full disk and bit rot.
 
-A checkpoint is a directory `step-00001200` with `state.safetensors`, `meta.json` and `MANIFEST.json` (sha256 of
-both). It is written under a temporary name, synced and renamed, so a directory with a valid name is complete; its
-hashes are verified on load, and the newest one that verifies is used.
+A checkpoint is a directory `step-00001200` with `state.safetensors`, `meta.json` and `MANIFEST.json` (sha256
+of both). It is written under a temporary name, synced and renamed, so a directory with a valid name is
+complete; its hashes are verified on load, and the newest one that verifies is used.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
         OSError: the disk refused; earlier checkpoints are untouched.
     """
     if keep < 2:
-        raise BadArgument(f"Found keep={keep}; expected at least 2, so that one good checkpoint always remains.")
+        raise BadArgument(
+            f"Found keep={keep}; expected at least 2, so that one good checkpoint always remains."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".tmp-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -98,11 +100,15 @@ def load(path: Path) -> Checkpoint:
         hashes = json.loads((path / MANIFEST).read_text())
         for name in (STATE, META):
             if _sha256(path / name) != hashes[name]:
-                raise CheckpointCorrupt(f"{path.name}/{name}: found another sha256 than the manifest's; use an older checkpoint.")
+                raise CheckpointCorrupt(
+                    f"{path.name}/{name}: found another sha256 than the manifest's; use an older checkpoint."
+                )
         meta = json.loads((path / META).read_text())
         return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointCorrupt(f"{path.name}: found a missing or unreadable file; use an older checkpoint.") from error
+        raise CheckpointCorrupt(
+            f"{path.name}: found a missing or unreadable file; use an older checkpoint."
+        ) from error
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
@@ -118,5 +124,7 @@ def load_newest(folder: Path) -> Checkpoint | None:
         except CheckpointCorrupt as error:
             logger.warning("%s", error)
     if folders:
-        raise CheckpointCorrupt(f"Found {len(folders)} checkpoints and none verifies; start again in a new run folder.")
+        raise CheckpointCorrupt(
+            f"Found {len(folders)} checkpoints and none verifies; start again in a new run folder."
+        )
     return None

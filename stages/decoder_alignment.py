@@ -1,7 +1,8 @@
-"""Decoder alignment: signal tokens and output projections learn to say to the frozen decoders what the answer says in words.
+"""Decoder alignment: signals learn to tell the frozen decoders what the answer says in words.
 
-NExT-GPT (arXiv 2309.05519, section 4.2): cross-entropy of the signal tokens, distance of the projection to the frozen text
-encoder's embedding of the caption, and the decoder's own denoising loss under the projected conditioning.
+NExT-GPT (arXiv 2309.05519, section 4.2): cross-entropy of the signal tokens, distance of the projection to
+the frozen text encoder's embedding of the caption, and the decoder's own denoising loss under the projected
+conditioning.
 """
 
 from __future__ import annotations

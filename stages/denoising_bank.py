@@ -1,4 +1,4 @@
-"""A frozen decoder's denoising loss under projected conditioning, on latents of scenes that fit what the answer says."""
+"""A frozen decoder's denoising loss under projected conditioning, on latents that fit the answer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class DenoisingBank:
         self.latents, self.masks = stored["latents"], stored["masks"]
         scenes = bank_scenes(config.bank_size, config.bank_seed)
         self._codes = {
-            name: np.array([values.index(getattr(s, name)) for s in scenes]) for name, values in ATTRIBUTES.items()
+            name: np.array([values.index(getattr(s, name)) for s in scenes])
+            for name, values in ATTRIBUTES.items()
         }
 
     def _fitting(self, attributes: Mapping[str, str], rng: np.random.Generator) -> int | None:

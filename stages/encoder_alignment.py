@@ -1,6 +1,7 @@
-"""Encoder alignment: the input projection learns to put encoder vectors into the frozen language model's words.
+"""Encoder alignment: the input projection turns encoder vectors into what the frozen model reads.
 
-NExT-GPT (arXiv 2309.05519, section 4.1), the caption loss: cross-entropy of what the assistant says of the media.
+NExT-GPT (arXiv 2309.05519, section 4.1), the caption loss: cross-entropy of what the assistant says of the
+media.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from .dialogue_data import seen_turns
 from .pretraining.language_model import exact_answers
 from .system import Group, System, SystemConfig, save_trained
 
-DESCRIBING = ("image-to-text", "video-to-text", "audio-to-text", "depth-to-text", "thermal-to-text", "imu-to-text")
+DESCRIBING = (
+    "image-to-text",
+    "video-to-text",
+    "audio-to-text",
+    "depth-to-text",
+    "thermal-to-text",
+    "imu-to-text",
+)
 """Directions whose answers are captions."""
 
 
@@ -40,7 +48,9 @@ def without_signals(dialogue: Dialogue) -> list[TrainingTurn]:
     """The dialogue's words and media; signals come later."""
     turns = seen_turns(dialogue)
     return [
-        TrainingTurn(role=t.role, parts=tuple(p for p in t.parts if not isinstance(getattr(p, "target", None), Signal)))
+        TrainingTurn(
+            role=t.role, parts=tuple(p for p in t.parts if not isinstance(getattr(p, "target", None), Signal))
+        )
         for t in turns
     ]
 

@@ -1,4 +1,4 @@
-"""Frozen encoder features, computed once: unit-norm vectors of many renders of everything that a medium can reveal."""
+"""Frozen encoder features, computed once, for many renders of all that a medium can reveal."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class MediaFeatures:
                 found = (file.metadata() or {}).get("digest")
             if found != digest:
                 raise CheckpointCorrupt(
-                    f"{path.name}: found features of another encoder or setting; delete the file to compute anew."
+                    f"{path.name}: found features of another encoder or setting; delete the file."
                 )
             return cls({Modality(k): v for k, v in load_file(path).items()}, held_out=held_out)
         vectors = {m: _compute(m, encoder, processor, config, held_out) for m in MEDIA_INPUTS}
@@ -108,7 +108,11 @@ def _digest(encoder: ImageBindModel, config: FeatureConfig, held_out: bool) -> s
 
 
 def _compute(
-    modality: Modality, encoder: ImageBindModel, processor: ImageBindProcessor, config: FeatureConfig, held_out: bool
+    modality: Modality,
+    encoder: ImageBindModel,
+    processor: ImageBindProcessor,
+    config: FeatureConfig,
+    held_out: bool,
 ) -> Tensor:
     keys = revealed_keys(modality, held_out=held_out)
     each = max(2, config.renders // len(keys))

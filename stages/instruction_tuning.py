@@ -1,6 +1,7 @@
-"""Instruction tuning: LoRA and all projections together, on dialogues of every direction with real media features.
+"""Instruction tuning: LoRA and all projections together, on dialogues of every direction.
 
-NExT-GPT (arXiv 2309.05519, section 5): cross-entropy of the whole answer, words and signals, plus the generation loss.
+NExT-GPT (arXiv 2309.05519, section 5): cross-entropy of the whole answer, words and signals, plus the
+generation loss.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class InstructionConfig:
 
 
 class InstructionStage:
-    """Cross-entropy of the answers plus caption distances; LoRA, both kinds of projection and signal rows train."""
+    """Cross-entropy of the answers plus caption distances; LoRA, projections and rows train."""
 
     name = "instruction-tuning"
     dataset_size = None
@@ -75,7 +76,7 @@ class InstructionStage:
         return {"loss": loss, "answer": entropy, **{f"distance/{m}": d for m, d in distances.items()}}, {}
 
     def evaluate(self) -> dict[str, float]:
-        """Share of whole answers right to the letter, by direction, on evaluation wordings, and the distances."""
+        """Share of whole answers right to the letter, by direction, and the distances."""
         scores: dict[str, float] = {}
         for direction in DIRECTIONS:
             rng = np.random.default_rng((self.config.system.seed + 1, 43))

@@ -18,14 +18,26 @@ from .trainer import Trainer, TrainerConfig
 
 STAGES: dict[str, tuple[str, str, str]] = {
     "binding": ("anygen.stages.binding", "BindingConfig", "BindingStage"),
-    "encoder-alignment": ("anygen.stages.encoder_alignment", "EncoderAlignmentConfig", "EncoderAlignmentStage"),
-    "decoder-alignment": ("anygen.stages.decoder_alignment", "DecoderAlignmentConfig", "DecoderAlignmentStage"),
+    "encoder-alignment": (
+        "anygen.stages.encoder_alignment",
+        "EncoderAlignmentConfig",
+        "EncoderAlignmentStage",
+    ),
+    "decoder-alignment": (
+        "anygen.stages.decoder_alignment",
+        "DecoderAlignmentConfig",
+        "DecoderAlignmentStage",
+    ),
     "instruction-tuning": ("anygen.stages.instruction_tuning", "InstructionConfig", "InstructionStage"),
     "autoencoder": ("anygen.stages.pretraining.autoencoder", "AutoencoderConfig", "AutoencoderStage"),
     "text-encoder": ("anygen.stages.pretraining.text_encoder", "TextEncoderConfig", "TextEncoderStage"),
     "diffusion": ("anygen.stages.pretraining.diffusion", "DiffusionConfig", "DiffusionStage"),
     "vocoder": ("anygen.stages.pretraining.vocoder", "VocoderConfig", "VocoderStage"),
-    "language-model": ("anygen.stages.pretraining.language_model", "LanguageModelConfig", "LanguageModelStage"),
+    "language-model": (
+        "anygen.stages.pretraining.language_model",
+        "LanguageModelConfig",
+        "LanguageModelStage",
+    ),
 }
 """Stage name to (module, configuration, class); modules are imported when asked for."""
 
@@ -53,7 +65,9 @@ def read_config(path: Path) -> RunConfig:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadArgument(f"{path}: found no readable YAML; expected a run configuration. Check the file.") from error
+        raise BadArgument(
+            f"{path}: found no readable YAML; expected a run configuration. Check the file."
+        ) from error
     return from_json(RunConfig, data, where=path.name)
 
 
@@ -71,7 +85,9 @@ def build_stage(name: str, config: dict[str, Any], *, where: str = "stage") -> S
     return stage
 
 
-def main(stage: str, config_path: str | Path, *, resume: bool = False, progress: bool = True) -> dict[str, float]:
+def main(
+    stage: str, config_path: str | Path, *, resume: bool = False, progress: bool = True
+) -> dict[str, float]:
     """Run a stage and return its scores.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which samples a step sees: a pure function of (seed, step), so a run resumes mid-epoch from two integers."""
+"""Which samples a step sees: a pure function of (seed, step), so two integers resume a run."""
 
 from __future__ import annotations
 

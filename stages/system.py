@@ -1,4 +1,4 @@
-"""The system as the three alignment stages see it: the model, its prompts, frozen features and decoder text targets."""
+"""The system as the alignment stages see it: model, prompts, frozen features and text targets."""
 
 from __future__ import annotations
 
@@ -157,7 +157,12 @@ class System:
         return embeds[:, None] if embeds.ndim == 2 else embeds
 
     def groups(
-        self, conversations: Sequence[list[TrainingTurn]], rng: np.random.Generator, *, parts: int, held_out: bool = False
+        self,
+        conversations: Sequence[list[TrainingTurn]],
+        rng: np.random.Generator,
+        *,
+        parts: int,
+        held_out: bool = False,
     ) -> list[Group]:
         """Prompts in `parts` groups of like length, with features drawn for their media."""
         prompts = [self.builder.encode(turns, add_generation_prompt=False) for turns in conversations]
@@ -191,10 +196,10 @@ class System:
         )
 
     def distances(self, group: Group, output: ModelOutput) -> dict[Modality, Tensor]:
-        """Relative squared distance of every projected signal group to its caption's embedding, (M,) per modality.
+        """Relative squared distance of each projected group to its caption's embedding, (M,).
 
-        NExT-GPT (section 4.2) takes the Euclidean distance; the square over the targets' spread is smooth at zero and
-        of like size for every decoder.
+        NExT-GPT (section 4.2) takes the Euclidean distance; the square over the targets' spread is smooth at
+        zero and of like size for every decoder.
         """
         distances = {}
         for modality, captions in group.captions.items():

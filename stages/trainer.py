@@ -91,11 +91,15 @@ class _StageModule(nn.Module):
 
 
 class Trainer:
-    """Runs a stage in a run folder: `checkpoints/`, `metrics.jsonl`, `config.json`, and at the end `result/`."""
+    """Runs a stage in a folder of `checkpoints/`, `metrics.jsonl`, `config.json` and `result/`."""
 
-    def __init__(self, stage: Stage, config: TrainerConfig, run_folder: Path, *, progress: bool = True) -> None:
+    def __init__(
+        self, stage: Stage, config: TrainerConfig, run_folder: Path, *, progress: bool = True
+    ) -> None:
         self.stage, self.config, self.run_folder = stage, config, run_folder
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
+        )
         groups = stage.trainable_parameters()
         self.trainable = set_trainable(stage.modules(), groups)
         self.scales = [group.get("lr_scale", 1.0) for group in groups]
@@ -124,7 +128,9 @@ class Trainer:
         """
         self._start(resume)
         last = min(self.config.steps, until or self.config.steps)
-        bar = tqdm(total=self.config.steps, initial=self.step, desc=self.stage.name, disable=not self._progress)
+        bar = tqdm(
+            total=self.config.steps, initial=self.step, desc=self.stage.name, disable=not self._progress
+        )
         previous = signal.signal(signal.SIGTERM, self._request_stop)
         try:
             while self.step < last and not self._stop:
@@ -145,7 +151,8 @@ class Trainer:
         if checkpointing.step_folders(folder):
             if not resume:
                 raise BadArgument(
-                    f"Found checkpoints in {self.run_folder.name}; expected an empty run folder. Resume, or name another."
+                    f"Found checkpoints in {self.run_folder.name}; expected an empty run folder. "
+                    "Resume, or name another."
                 )
             checkpoint = checkpointing.load_newest(folder)
             assert checkpoint is not None
@@ -195,7 +202,7 @@ class Trainer:
 
     def _update_ema(self) -> None:
         if self.ema:
-            # The average warms up, so that early weights are forgotten: decay_t = min(decay, (1 + t) / (10 + t)).
+            # The average warms up, so that early weights are forgotten.
             decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
                 for name, parameter in self.trainable.items():
@@ -268,8 +275,8 @@ class Trainer:
         found = {k for k in checkpoint.tensors if not k.startswith("optimizer.")}
         if expected != found:
             raise CheckpointCorrupt(
-                f"Found {len(found - expected)} unexpected and {len(expected - found)} missing tensors in the "
-                "checkpoint; expected exactly this stage's trainable parameters."
+                f"Found {len(found - expected)} unexpected and {len(expected - found)} missing tensors in "
+                "the checkpoint; expected exactly this stage's trainable parameters."
             )
         with torch.no_grad():
             for name, parameter in self.trainable.items():
@@ -291,6 +298,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             with self.averaged_weights():
                 self.stage.save(self.run_folder / "result")
-            summary = {"steps": self.step, "hours": self.seconds / 3600, "seed": self.config.seed, "scores": scores}
+            summary = {
+                "steps": self.step,
+                "hours": self.seconds / 3600,
+                "seed": self.config.seed,
+                "scores": scores,
+            }
             (self.run_folder / "summary.json").write_text(json.dumps(summary, indent=1))
         return scores

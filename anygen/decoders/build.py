@@ -1,7 +1,7 @@
 """Builders of randomly initialised decoder parts at any size, for pretraining and for tests.
 
-The official parts are read from their folders; these builders exist so that the same diffusers and transformers classes
-can be made small.
+The official parts are read from their folders; these builders exist so that the same diffusers and
+transformers classes can be made small.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from transformers import (
 )
 
 HEAD_WIDTH = 32
-"""Width of an attention head, the same in the image and the video UNet, so that one can start from the other."""
+"""Width of an attention head, the same in the image and the video UNet, so that one can start from the
+other."""
 
 
 def build_autoencoder(
@@ -38,7 +39,8 @@ def build_autoencoder(
         channels: Channels of the data: 3 for pictures in [-1, 1], 1 for log-mel spectrograms.
         block_out_channels: Width of each level, finest first.
         latent_channels: Channels of the latents.
-        data_mean: Mean of the data; the first and last layer start out matched to it, which spares the optimizer a long
+        data_mean: Mean of the data; the first and last layer start out matched to it, which spares the
+            optimizer a long
             walk when the data are not centred (log-mels lie around -7).
         data_std: Standard deviation of the data.
     """
@@ -64,7 +66,7 @@ def build_autoencoder(
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Scaled-linear betas with zero terminal SNR and v-prediction (Lin et al. 2023), sampled with trailing timesteps."""
+    """Zero terminal SNR, v-prediction and trailing timesteps (Lin et al. 2023)."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
@@ -129,7 +131,9 @@ def build_audio_unet(
         up_block_types=up,
         block_out_channels=tuple(block_out_channels),
         layers_per_block=1,
-        cross_attention_dim=tuple(block_out_channels),  # no text tokens: the second attention of a block sees the latents too
+        cross_attention_dim=tuple(
+            block_out_channels
+        ),  # no text tokens: the second attention of a block sees the latents too
         attention_head_dim=4,
         norm_num_groups=16,
         class_embed_type="simple_projection",
@@ -139,7 +143,7 @@ def build_audio_unet(
 
 
 def _head_counts(block_out_channels: Sequence[int]) -> tuple[int, ...]:
-    """Heads per level. diffusers reads `attention_head_dim` as their number in 2-D and as their width in 3-D."""
+    """Heads per level: diffusers' `attention_head_dim` is their number in 2-D, their width in 3-D."""
     return tuple(max(1, channels // HEAD_WIDTH) for channels in block_out_channels)
 
 
@@ -149,7 +153,9 @@ def _block_names(levels: int, suffix: str) -> tuple[tuple[str, ...], tuple[str, 
     return down, up
 
 
-def build_clip_text_encoder(*, vocab_size: int, width: int, layers: int, length: int, **token_ids: Any) -> CLIPTextModel:
+def build_clip_text_encoder(
+    *, vocab_size: int, width: int, layers: int, length: int, **token_ids: Any
+) -> CLIPTextModel:
     """The text encoder of Stable Diffusion and Zeroscope."""
     return CLIPTextModel(
         CLIPTextConfig(

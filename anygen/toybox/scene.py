@@ -1,4 +1,4 @@
-"""Scenes: the five attributes of the toybox world, what each modality reveals of them, and the held-out pairs."""
+"""Scenes: five attributes, what each modality reveals of them, and the held-out pairs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ class Scene:
 
     def revealed(self, modality: Modality) -> dict[str, str]:
         """The attributes that a rendering of this scene in `modality` shows."""
-        names = [n for n in REVEALS[modality] if not (modality is Modality.IMU and self.motion == "still" and n == "size")]
+        names = [
+            n
+            for n in REVEALS[modality]
+            if not (modality is Modality.IMU and self.motion == "still" and n == "size")
+        ]
         return {name: getattr(self, name) for name in names}
 
 

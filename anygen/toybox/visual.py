@@ -1,7 +1,7 @@
-"""Draws scenes: pictures, films, depth maps and thermal maps, anti-aliased at any size and vectorised over a batch.
+"""Draws scenes as pictures, films, depth maps and thermal maps, anti-aliased, a batch at a time.
 
-Each shape is an implicit function that is positive inside, in units of the picture's side; an edge pixel's coverage
-is that distance in pixels plus one half, clamped to 0..1.
+Each shape is an implicit function that is positive inside, in units of the picture's side; an edge pixel's
+coverage is that distance in pixels plus one half, clamped to 0..1.
 """
 
 from __future__ import annotations
@@ -47,7 +47,13 @@ TEMPERATURE = {
     "blue": 0.38,
 }
 BACKGROUND_TEMPERATURE = 0.15
-DIRECTION = {"still": (0.0, 0.0), "left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
+DIRECTION = {
+    "still": (0.0, 0.0),
+    "left": (-1.0, 0.0),
+    "right": (1.0, 0.0),
+    "up": (0.0, -1.0),
+    "down": (0.0, 1.0),
+}
 """Unit step in picture coordinates (x right, y down)."""
 
 TRAVEL = (0.35, 0.45)
@@ -144,7 +150,7 @@ def _centers(scenes: Sequence[Scene], rng: np.random.Generator, jitter: float) -
 
 
 def _paths(scenes: Sequence[Scene], rng: np.random.Generator, jitter: float, num_frames: int) -> Array:
-    """Object centres per frame, shape (n, num_frames, 2); each path is centred on the frame but for the jitter."""
+    """Object centres per frame, shape (n, num_frames, 2); paths are centred but for the jitter."""
     room = 2 * (0.5 - _radii(scenes)) - 0.01
     travel = np.minimum(rng.uniform(*TRAVEL, len(scenes)), room)
     step = np.array([DIRECTION[s.motion] for s in scenes])
@@ -194,7 +200,7 @@ def video_batch(
 def depth_batch(
     scenes: Sequence[Scene], *, size: int = 64, rng: np.random.Generator, jitter: float = 0.1
 ) -> Array:
-    """Depth maps in metres, shape (n, size, size); edges are hard, since a blend of two depths exists nowhere."""
+    """Depth maps in metres, shape (n, size, size), with hard edges: no blend of two depths exists."""
     cover = coverage([s.shape for s in scenes], _centers(scenes, rng, jitter), _radii(scenes), size)
     front = np.array([OBJECT_METERS[s.size] for s in scenes], np.float32)[:, None, None]
     return np.where(cover >= 0.5, front, np.float32(BACKGROUND_METERS)).astype(np.float32)
@@ -209,9 +215,7 @@ def thermal_batch(
     return (BACKGROUND_TEMPERATURE + cover * (front - BACKGROUND_TEMPERATURE)).astype(np.float32)
 
 
-def draw_image(
-    scene: Scene, *, size: int = 64, rng: np.random.Generator, jitter: float = 0.1
-) -> Image.Image:
+def draw_image(scene: Scene, *, size: int = 64, rng: np.random.Generator, jitter: float = 0.1) -> Image.Image:
     """Draw one picture, RGB."""
     return Image.fromarray(image_batch([scene], size=size, rng=rng, jitter=jitter)[0])
 

@@ -34,12 +34,14 @@ class AutoencoderConfig:
     latent_channels: int
     """Channels of the latents."""
     object_weight: float = 5.0
-    """Loss weight of the object's pixels over the background's: small objects are what an autoencoder blurs first. In
-    spectrograms, of the audible bins over the rest: a tremolo is a ripple of a few decibels on one bright line."""
+    """Loss weight of the object's pixels over the background's: small objects are what an autoencoder blurs
+    first. In spectrograms, of the audible bins over the rest: a tremolo is a ripple of a few decibels on one
+    bright line."""
     kl_weight: float = 1e-5
     """Weight of the Kullback-Leibler term per latent, small as in latent diffusion."""
     seed: int = 0
     """Numbers the training samples."""
+
 
 AUDIBLE = -4.0
 """Log-mel magnitude, about 50 dB below the loudest tone, above which a bin counts as the object."""
@@ -100,7 +102,11 @@ class AutoencoderStage:
         weights = self._weights(batch)
         reconstruction = ((error.abs() + error.square()) * weights).mean() / weights.mean()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return {"loss": reconstruction + self.config.kl_weight * kl, "reconstruction": reconstruction, "kl": kl}, {}
+        return {
+            "loss": reconstruction + self.config.kl_weight * kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+        }, {}
 
     def _weights(self, batch: Tensor) -> Tensor:
         if self.config.kind == "spectrogram":
@@ -112,7 +118,7 @@ class AutoencoderStage:
         return 1 + (self.config.object_weight - 1) * mask
 
     def evaluate(self) -> dict[str, float]:
-        """Error on fresh scenes; for pictures also the share of attributes that the oracle reads back, seen and held out."""
+        """Error on fresh scenes; for pictures also the share of attributes that the oracle reads."""
         from anygen.stages.evaluation.grade import grade
 
         scores = {}

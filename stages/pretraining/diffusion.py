@@ -143,7 +143,7 @@ class DiffusionStage:
         if self.config.image_unet is not None:
             if self.config.modality is not Modality.VIDEO:
                 raise BadArgument(
-                    f"Found image_unet for {self.config.modality}; only a video UNet starts from one. Leave it out."
+                    f"Found image_unet for {self.config.modality}; only video starts from one. Leave it out."
                 )
             init_video_from_image(UNet2DConditionModel.from_pretrained(self.config.image_unet), unet)
         return unet

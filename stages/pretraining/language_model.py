@@ -1,7 +1,7 @@
-"""Pretrains the bundle's language model on words alone: toybox dialogues in which attached media are told, not shown.
+"""Pretrains the bundle's language model on words alone: dialogues whose media are told, not shown.
 
-The system's own stages then teach it to see and to signal, as they do a published language model: where this stage says
-`(picture: a small red star)`, encoder alignment puts projected media tokens.
+The system's own stages then teach it to see and to signal, as they do a published language model: where this
+stage says `(picture: a small red star)`, encoder alignment puts projected media tokens.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LanguageModelStage:
         self.config = config
         self.tokenizer = self._train_tokenizer()
         self.vocab_size = len(self.tokenizer)
-        tokens = SignalTokens.add_to(self.tokenizer, {m: 1 for m in GENERATED})
+        tokens = SignalTokens.add_to(self.tokenizer, dict.fromkeys(GENERATED, 1))
         self.builder = PromptBuilder(self.tokenizer, tokens, template=config.template, num_slot_tokens=1)
         torch.manual_seed(config.seed)
         self.model = LlamaForCausalLM(
@@ -97,7 +97,7 @@ class LanguageModelStage:
         return [{"params": list(self.model.parameters())}]
 
     def batch(self, indices: NDArray[np.int64]) -> list[PromptBatch]:
-        """Told dialogues, padded on the right, in groups of like length so that little is computed on padding."""
+        """Told dialogues in groups of like length, so that little is computed on padding."""
         prompts = [self.builder.encode(self._turns(int(i)), add_generation_prompt=False) for i in indices]
         prompts.sort(key=len)
         groups = np.array_split(np.arange(len(prompts)), min(4, len(prompts)))
@@ -119,7 +119,7 @@ class LanguageModelStage:
         return torch.stack([x.sum() for pair in pairs for x in pair])
 
     def evaluate(self) -> dict[str, float]:
-        """Share of whole answers that greedy decoding gets right to the letter, by direction, on evaluation wordings."""
+        """Share of whole answers that greedy decoding gets right to the letter, by direction."""
         scores = {}
         for direction in DIRECTIONS:
             rng = np.random.default_rng((self.config.seed + 1, 4))
@@ -135,10 +135,12 @@ class LanguageModelStage:
     def save(self, folder: Path) -> None:
         """Model and tokenizer, as any causal language model is published."""
         self.model.save_pretrained(folder)
-        self._train_tokenizer().save_pretrained(folder)  # without the signal tokens: later stages add their own
+        self._train_tokenizer().save_pretrained(
+            folder
+        )  # without the signal tokens: later stages add their own
 
 
 def exact_answers(logits: Tensor, labels: Tensor) -> Tensor:
-    """Rows (B,) bool whose every label is the most probable token: greedy decoding would write just these answers."""
+    """Rows (B,) bool whose every label is the most probable token: greedy decoding writes them."""
     hits = (logits[:, :-1].argmax(-1) == labels[:, 1:]) | (labels[:, 1:] == IGNORED)
     return hits.all(-1)

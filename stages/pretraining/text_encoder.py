@@ -1,7 +1,7 @@
-"""Pretrains the decoders' text encoders: CLIP-style token states for pictures and films, one CLAP-style vector for sound.
+"""Pretrains the decoders' text encoders: CLIP for pictures and films, CLAP for sound.
 
-Attribute classification stands in for the image-text contrast that made CLIP: what matters downstream is that the frozen
-embedding tells apart what the decoder must draw, and that can be graded directly.
+Attribute classification stands in for the image-text contrast that made CLIP: what matters downstream is that
+the frozen embedding tells apart what the decoder must draw, and that can be graded directly.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class TextEncoderStage:
         self.attributes = REVEALS[config.modality]
         torch.manual_seed(config.seed)
         self.tokenizer = train_tokenizer(
-            caption_corpus(config.corpus_size, seed=config.seed), vocab_size=config.vocab_size, lowercase=True, wrap=True
+            caption_corpus(config.corpus_size, seed=config.seed),
+            vocab_size=config.vocab_size,
+            lowercase=True,
+            wrap=True,
         )
         self.tokenizer.model_max_length = config.length
         self.encoder = self._build()
@@ -84,7 +87,12 @@ class TextEncoderStage:
     def _build(self) -> nn.Module:
         config, t = self.config, self.tokenizer
         ids = {"bos_token_id": t.bos_token_id, "eos_token_id": t.eos_token_id, "pad_token_id": t.pad_token_id}
-        sizes = {"vocab_size": len(t), "width": config.width, "layers": config.layers, "length": config.length}
+        sizes = {
+            "vocab_size": len(t),
+            "width": config.width,
+            "layers": config.layers,
+            "length": config.length,
+        }
         if config.kind == "clip":
             return build_clip_text_encoder(**sizes, **ids)
         return build_clap_text_encoder(**sizes, projection_dim=config.width, **ids)
@@ -113,7 +121,7 @@ class TextEncoderStage:
         }
 
     def embed(self, texts: list[str]) -> Tensor:
-        """What the decoder is conditioned on: (n, length, width) for CLIP, (n, width) of unit norm for CLAP."""
+        """The decoder's conditioning: (n, length, width) for CLIP, (n, width) of unit norm for CLAP."""
         return embed_texts(self.encoder, self.tokenizer, texts)
 
     def training_forward(

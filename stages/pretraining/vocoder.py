@@ -1,8 +1,8 @@
 """Pretrains the HiFi-GAN vocoder of the audio decoder with spectral losses.
 
-The generator alone is trained, on the log-mel error of HiFi-GAN (Kong et al. 2020, eq. 5) and the multi-resolution STFT
-loss of Parallel WaveGAN (Yamamoto et al. 2020, eqs. 4 to 6): on tones, bells and noise bands these suffice and cost no
-discriminator.
+The generator alone is trained, on the log-mel error of HiFi-GAN (Kong et al. 2020, eq. 5) and the multi-
+resolution STFT loss of Parallel WaveGAN (Yamamoto et al. 2020, eqs. 4 to 6): on tones, bells and noise bands
+these suffice and cost no discriminator.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class VocoderConfig:
     segment_frames: int = 64
     """Mel frames per training segment."""
     autoencoder: str | None = None
-    """Spectrogram autoencoder; half of the inputs pass through it, since that is what the vocoder gets in use."""
+    """Spectrogram autoencoder; half of the inputs pass through it, since that is what the vocoder gets in
+    use."""
     seed: int = 0
     """Initialisation and sounds."""
 
@@ -66,7 +67,9 @@ class VocoderStage:
         self.config = config
         torch.manual_seed(config.seed)
         self.model = build_vocoder(upsample_initial_channel=config.upsample_initial_channel)
-        self.autoencoder = AutoencoderKL.from_pretrained(config.autoencoder).eval() if config.autoencoder else None
+        self.autoencoder = (
+            AutoencoderKL.from_pretrained(config.autoencoder).eval() if config.autoencoder else None
+        )
 
     def modules(self) -> dict[str, nn.Module]:
         """The vocoder, and the frozen autoencoder where inputs pass through one."""

@@ -1,4 +1,5 @@
-"""Every stage of the recipe at tiny width: it trains what it says, resumes to the bit, and feeds the next one."""
+"""Every stage of the recipe at tiny width: it trains what it says, resumes to the bit, and feeds the next
+one."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import tiny_encoder
 from torch import nn
 
 from anygen.decoders.registry import open_decoder
@@ -18,7 +20,6 @@ from anygen.stages.base import Stage, set_trainable
 from anygen.stages.features import FeatureConfig, MediaFeatures
 from anygen.stages.run import build_stage
 from anygen.stages.trainer import Trainer, TrainerConfig
-from tiny import tiny_encoder
 
 TRAINER = TrainerConfig(steps=3, batch_size=4, learning_rate=1e-3, warmup_steps=1, save_every=2, log_every=1)
 
@@ -33,7 +34,8 @@ def frozen_hashes(stage: Stage, trainable: set[str]) -> dict[str, str]:
 
 
 def run_stage(name: str, config: dict[str, Any], folder: Path, **replaced: Any) -> Path:
-    """Train three steps whole, and two plus one; both must end at the same weights; frozen parts must not move."""
+    """Train three steps whole, and two plus one; both must end at the same weights; frozen parts must not
+    move."""
     results = []
     for half in (None, 2):
         stage = build_stage(name, config)
@@ -124,7 +126,9 @@ def test_a_language_model_stage_trains_the_whole_model(parts: dict[str, Path]) -
 
 
 def test_modules_are_all_named() -> None:
-    stage = build_stage("autoencoder", {"kind": "picture", "block_out_channels": [8, 8], "latent_channels": 2})
+    stage = build_stage(
+        "autoencoder", {"kind": "picture", "block_out_channels": [8, 8], "latent_channels": 2}
+    )
     assert all(isinstance(m, nn.Module) for m in stage.modules().values())
 
 
@@ -138,7 +142,9 @@ def system(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         "llm": str(parts["llm"]),
         "encoder": str(root / "encoder"),
         "features": str(root / "features"),
-        "text_encoders": {m: str(parts["clap" if m == "audio" else "clip"]) for m in ("image", "video", "audio")},
+        "text_encoders": {
+            m: str(parts["clap" if m == "audio" else "clip"]) for m in ("image", "video", "audio")
+        },
         "num_slot_tokens": 2,
         "signal_tokens": {"image": 2, "audio": 2, "video": 3},
         "projection": {"inner_dim": 16, "layers": 1, "heads": 2, "ffn_dim": 16},

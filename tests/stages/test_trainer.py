@@ -182,7 +182,7 @@ def test_kill_nine_then_resume_equals_the_uninterrupted_run(tmp_path: Path) -> N
         from pathlib import Path
         from test_trainer import LineStage
         from anygen.stages.trainer import Trainer, TrainerConfig
-        config = TrainerConfig(steps=400, batch_size=4, learning_rate=0.05, ema_decay=0.9, log_every=1, save_every=3)
+        config = TrainerConfig(steps=400, batch_size=4, learning_rate=0.05, log_every=1, save_every=3)
         folder = Path(sys.argv[1])
         Trainer(LineStage(), config, folder, progress=False).run(resume=(folder / "checkpoints").exists())
         """
