@@ -68,8 +68,7 @@ class BindingConfig:
     label_weight: float = 1.0
     """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind
     starts from OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so
-    emergent
-    pairs stay so."""
+    emergent pairs stay so."""
     seed: int = 0
     """Initialisation, tokenizer and sample numbers."""
     store_half: bool = True

@@ -21,6 +21,7 @@ from anygen.stages.binding import PAIRS, BindingConfig, BindingStage, info_nce
 from anygen.stages.binding_data import (
     UNNAMED,
     Perturbation,
+    draw_scenes,
     fits,
     image_caption,
     render_batch,
@@ -137,16 +138,35 @@ def test_training_lowers_every_loss(stage: BindingStage) -> None:
         optimizer.step()
         optimizer.zero_grad()
         history.append({name: value.item() for name, value in losses.items()})
-    assert len(history[0]) == 6 and len(report) == 5
+    assert set(history[0]) == {"loss", "labels", *(f"{a}-{b}" for a, b in PAIRS)} and len(report) == 5
     for name in history[0]:
         assert history[-1][name] < history[0][name], name
 
 
 def test_every_parameter_gets_a_gradient(stage: BindingStage) -> None:
+    named = set_trainable(stage.modules(), stage.trainable_parameters())
     losses, _ = stage.training_forward(stage.batch(np.arange(8)))
     losses["loss"].backward()
-    without = [name for name, p in stage.model.named_parameters() if p.grad is None]
+    without = [name for name, p in named.items() if p.grad is None]
     assert not without
+
+
+def test_labels_reach_the_vision_tower_alone(stage: BindingStage) -> None:
+    losses, _ = stage.training_forward(stage.batch(np.arange(8)))
+    losses["labels"].backward()
+    touched = {name.split(".")[1] for name, p in stage.model.named_parameters() if p.grad is not None}
+    assert touched == {"vision"}
+
+
+def test_hard_negatives_are_seen_scenes_that_share_attributes() -> None:
+    scenes = draw_scenes(64, np.random.default_rng(0))
+    assert len(scenes) == 64 and not any(is_held_out(s.attributes()) for s in scenes)
+    groups = [scenes[i : i + 8] for i in range(0, 64, 8)]
+    shared = [
+        sum(len({getattr(s, n) for s in g}) == 1 for n in ("color", "size", "background")) for g in groups
+    ]
+    assert 0.25 < sum(shared) / 24 < 0.75
+    assert all(len({s.shape for s in g}) > 1 for g in groups)
 
 
 def test_scores_and_what_is_saved(stage: BindingStage, tmp_path: Path) -> None:

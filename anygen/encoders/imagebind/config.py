@@ -248,8 +248,8 @@ def imagebind_tiny(
     """The bundled size: the toybox world at 64 pixels and 2 s, under two million parameters.
 
     Depth, thermal and IMU towers normalise every patch in their stem, which hides how deep, warm or strong a
-    patch is that is all alike. Their inputs are divided by a large number so that the norm's epsilon counts and
-    levels come through.
+    patch is that is all alike. Their inputs are divided by a large number so that the norm's epsilon counts
+    and levels come through.
 
     Args:
         vocab_size: Of the tokenizer, special ids included.
