@@ -242,7 +242,8 @@ def film_panel(video: Video, width: int, height: int) -> Panel:
     side = min(side, (width - gap) // columns - gap)
     left = (width - columns * (side + gap) + gap) // 2
     top = (height - FILM_ROWS * (side + gap) + gap) // 2
-    picks = np.linspace(0, len(video.frames) - 1, FILM_ROWS * columns).round().astype(int)
+    count = min(FILM_ROWS * columns, len(video.frames))
+    picks = np.linspace(0, len(video.frames) - 1, count).round().astype(int)
     for place, index in enumerate(picks):
         row, column = divmod(place, columns)
         frame = Image.fromarray(video.frames[index]).resize((side, side), Image.Resampling.LANCZOS)

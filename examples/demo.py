@@ -17,7 +17,7 @@ from typing import Any
 
 from contact_sheet import Exchange, Item, save_contact_sheet
 
-from anygen import AnyGenPipeline, Audio, MediaPart, Modality, Video, load_media, save_media
+from anygen import Audio, MediaPart, Modality, Video, load_media, save_media
 from anygen.app.common import quiet_libraries
 from anygen.toybox import caption, read
 
@@ -77,7 +77,9 @@ def ask_python(arguments: argparse.Namespace) -> list[Exchange]:
     """Ask `AnyGenPipeline` what a sound looks like, then go on talking about the picture."""
     folder = arguments.out / "python"
     folder.mkdir(parents=True, exist_ok=True)
-    quiet_libraries()
+    quiet_libraries()  # reads the environment of libraries, so it comes before they are imported
+    from anygen import AnyGenPipeline
+
     print(f"\n>>> pipe = AnyGenPipeline.from_pretrained({arguments.model!r})", flush=True)
     pipe = AnyGenPipeline.from_pretrained(arguments.model)
     conversation: list[Any] = []
