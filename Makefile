@@ -30,6 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## Answer real mixed inputs with the bundled model; results in demo/
+	@rm -rf demo
 	@$(PY) examples/demo.py --out demo
 
 test: $(STAMP) ## The default tests
