@@ -10,7 +10,7 @@ from anygen.errors import BadArgument
 from anygen.modality import Modality
 
 from .attachments import load_attachment
-from .common import Command, add_model_arguments, clean_stdout, note, prepare_folder, quiet_libraries
+from .common import Command, add_model_arguments, clean_stdout, load_embedder, prepare_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,16 +72,7 @@ def _read(arguments: argparse.Namespace) -> tuple[dict[Modality, list[Any]], dic
 
 
 def _embed(items: dict[Modality, list[Any]], arguments: argparse.Namespace) -> dict[Modality, np.ndarray]:
-    quiet_libraries()
-    note(arguments, f"loading {arguments.model}")
-    from anygen.pipelines.embedding import EmbeddingPipeline
-
-    options: dict[str, Any] = {"device": arguments.device or "cpu"}
-    if arguments.dtype is not None:
-        import torch
-
-        options["dtype"] = getattr(torch, arguments.dtype)
-    embedder = EmbeddingPipeline.from_pretrained(arguments.model, **options)
+    embedder = load_embedder(arguments)
     vectors = embedder.embed(**{modality.value: values for modality, values in items.items()})
     return {Modality(name): value for name, value in vectors.items()}
 

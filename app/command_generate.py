@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from anygen.errors import AnyGenError
-from anygen.modality import GENERATED, Modality
+from anygen.modality import GENERATED
 
 from .common import (
     SUFFIXES,

@@ -30,9 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="attributes, as in shape=star color=red; others are drawn",
     )
-    render.add_argument(
-        "--modality", metavar="M,M", default=",".join(Modality), help="what to render (default: all seven)"
-    )
     export = actions.add_parser("export", help="write a data set of scenes to files", allow_abbrev=False)
     export.add_argument(
         "--count", type=number(int, 1), default=100, metavar="N", help="scenes (default: 100)"
@@ -40,13 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--held-out", action="store_true", help="scenes of the held-out pairs instead")
     for action in (render, export):
         action.add_argument(
+            "--modality",
+            metavar="M,M",
+            default=",".join(Modality),
+            help="what to render (default: all seven)",
+        )
+        action.add_argument(
             "--seed", type=number(int, 0), default=0, metavar="N", help="fixes all that is drawn"
         )
         action.add_argument("--out", type=Path, required=True, metavar="DIR", help="where files go")
-    oracles = actions.add_parser("oracles", help="read attributes out of files", allow_abbrev=False)
-    oracles.add_argument(
-        "files", nargs="+", metavar="FILE", help="media file, or MODALITY=FILE where the suffix does not tell"
+    oracles = actions.add_parser(
+        "oracles", help="read attributes out of files; without any, test the oracles", allow_abbrev=False
     )
+    oracles.add_argument(
+        "files", nargs="*", metavar="FILE", help="media file, or MODALITY=FILE where the suffix does not tell"
+    )
+    oracles.add_argument(
+        "--count", type=number(int, 1), default=200, metavar="N", help="scenes to test on (default: 200)"
+    )
+    oracles.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="seed of these scenes")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,7 +82,7 @@ def _render(arguments: argparse.Namespace, stdout: TextIO) -> None:
     from anygen.toybox import ATTRIBUTES, Scene, render, sample_scene
 
     given = dict(_attribute(text, ATTRIBUTES) for text in arguments.scene)
-    modalities = [_modality(name.strip()) for name in arguments.modality.split(",")]
+    modalities = _modalities(arguments.modality)
     scene: Scene = dataclasses.replace(sample_scene(np.random.default_rng(arguments.seed)), **given)
     prepare_folder(arguments.out)
     files: list[tuple[Path, Callable[[Path], None]]] = []
@@ -101,24 +110,38 @@ def _attribute(text: str, attributes: Any) -> tuple[str, str]:
     return name, value
 
 
-def _modality(name: str) -> Modality:
+def _modalities(text: str) -> list[Modality]:
     valid = [m.value for m in Modality]
-    if name not in valid:
-        raise BadArgument(unknown_name(name, valid, "a modality"))
-    return Modality(name)
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in valid:
+            raise BadArgument(unknown_name(name, valid, "a modality"))
+    return [Modality(name) for name in names]
 
 
 def _export(arguments: argparse.Namespace, stdout: TextIO) -> None:
     from anygen.toybox import export
 
+    modalities = _modalities(arguments.modality)
     prepare_folder(arguments.out)
-    export(arguments.out, count=arguments.count, seed=arguments.seed, held_out=arguments.held_out)
+    export(
+        arguments.out,
+        count=arguments.count,
+        seed=arguments.seed,
+        modalities=modalities,
+        held_out=arguments.held_out,
+    )
     stdout.write(f"{arguments.out}\n")
 
 
 def _oracles(arguments: argparse.Namespace, stdout: TextIO) -> None:
-    from anygen.toybox import read
+    from anygen.toybox import oracle_accuracy, read
 
+    if not arguments.files:
+        for modality, shares in oracle_accuracy(arguments.count, arguments.seed).items():
+            figures = "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
+            stdout.write(f"{modality.value:8}{figures}\n")
+        return
     from .attachments import load_attachment
 
     for name in arguments.files:

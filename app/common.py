@@ -20,6 +20,7 @@ from anygen.modality import GENERATED, MEDIA_INPUTS, Modality
 
 if TYPE_CHECKING:
     from anygen.pipelines.any_to_any import AnyGenPipeline
+    from anygen.pipelines.embedding import EmbeddingPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,27 @@ def load_pipeline(arguments: argparse.Namespace) -> AnyGenPipeline:
     from anygen.pipelines.any_to_any import AnyGenPipeline
 
     return AnyGenPipeline.from_pretrained(arguments.model, device=arguments.device, dtype=arguments.dtype)
+
+
+def load_embedder(arguments: argparse.Namespace) -> EmbeddingPipeline:
+    """Load the encoder of the model that the arguments name.
+
+    Args:
+        arguments: with `model`, `device`, `dtype`, `quiet`.
+
+    Returns:
+        An embedding pipeline.
+    """
+    quiet_libraries()
+    note(arguments, f"loading {arguments.model}")
+    from anygen.pipelines.embedding import EmbeddingPipeline
+
+    options: dict[str, Any] = {"device": arguments.device or "cpu"}
+    if arguments.dtype is not None:
+        import torch
+
+        options["dtype"] = getattr(torch, arguments.dtype)
+    return EmbeddingPipeline.from_pretrained(arguments.model, **options)
 
 
 def quiet_libraries() -> None:
