@@ -1,6 +1,7 @@
 """The trained whole: encoder, input projection, language model, output projections. No decoders inside.
 
-Training needs no encoder when the unit-norm media vectors are given (they are frozen features, computed once).
+Training needs no encoder when the unit-norm media vectors are given (they are frozen features, computed
+once).
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class AnyGenModel(nn.Module):
             tokens: the control ids of its tokenizer.
             input_projection: encoder vectors into the language model.
             output_projections: signal states to conditioning, for each modality that can be generated.
-            encoder: anything with `encode(modality, inputs) -> (N, encoder_dim)`; None when vectors are given.
+            encoder: anything with `encode(modality, inputs) -> (N, encoder_dim)`; None when vectors are
+                given.
 
         Raises:
             BadArgument: when the new rows, groups or widths do not fit one another.
@@ -87,8 +89,8 @@ class AnyGenModel(nn.Module):
         first_id = self.llm.get_input_embeddings().first_id
         if (first_id, rows.shape[0]) != (self.tokens.new_ids[0], len(self.tokens.new_ids)):
             raise BadArgument(
-                f"found {rows.shape[0]} new rows from id {first_id}, expected {len(self.tokens.new_ids)} from "
-                f"{self.tokens.new_ids[0]}; extend the vocabulary with this tokenizer's ids"
+                f"found {rows.shape[0]} new rows from id {first_id}, expected {len(self.tokens.new_ids)} "
+                f"from {self.tokens.new_ids[0]}; extend the vocabulary with this tokenizer's ids"
             )
         for name, part in {"input_projection": self.input_projection, **self.output_projections}.items():
             if part.llm_dim != rows.shape[1]:

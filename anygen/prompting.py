@@ -1,9 +1,9 @@
 """From a conversation to the ids, slots and labels that the language model takes.
 
 Only two things write ids: `PlainText`, which never yields a control id, and this module, which places bos,
-eos, media slots and signal groups where the conversation has them. So neither a user nor a template can smuggle
-one in. The same code serves generation and training (labels on what the assistant says), so that a generation
-prompt is exactly the beginning of the training sequence.
+eos, media slots and signal groups where the conversation has them. So neither a user nor a template can
+smuggle one in. The same code serves generation and training (labels on what the assistant says), so that a
+generation prompt is exactly the beginning of the training sequence.
 """
 
 from __future__ import annotations

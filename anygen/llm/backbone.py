@@ -1,9 +1,9 @@
 """The causal language model, and the new rows that signal tokens add to its embedding and its head.
 
-The base weights are never resized: the new rows are parameters of their own, so "only the new rows train" holds by
-construction, the base is saved and loaded as it was published, and switching the rows off gives the base back bit
-by bit. (Resizing would leave every old row trainable, or need gradient masks: in NExT-GPT's published runs 262 M
-embedding weights train, see its issues 17 and 71.)
+The base weights are never resized: the new rows are parameters of their own, so "only the new rows train"
+holds by construction, the base is saved and loaded as it was published, and switching the rows off gives the
+base back bit by bit. (Resizing would leave every old row trainable, or need gradient masks: in NExT-GPT's
+published runs 262 M embedding weights train, see its issues 17 and 71.)
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def build_backbone(config: PretrainedConfig, *, dtype: torch.dtype = torch.float
     """Make a causal language model with random weights.
 
     Args:
-        config: any `transformers` configuration of a causal language model; copied, since transformers changes
-            configurations in place.
+        config: any `transformers` configuration of a causal language model; copied, since transformers
+            changes configurations in place.
         dtype: type of the weights.
 
     Returns:

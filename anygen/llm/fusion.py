@@ -19,7 +19,8 @@ def fuse(inputs_embeds: Tensor, media_embeds: Tensor, slot_mask: Tensor) -> Tens
         (B, S, D), gradients flowing to both.
 
     Raises:
-        BadArgument: when the numbers of slots and media differ, so that no item can slip into another's place.
+        BadArgument: when the numbers of slots and media differ, so that no item can slip into another's
+            place.
     """
     places, count = int(slot_mask.sum()), media_embeds.shape[0] * media_embeds.shape[1]
     if places != count:

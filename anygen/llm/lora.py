@@ -1,8 +1,8 @@
 """The low-rank adapter (LoRA, Hu et al., arXiv 2106.09685) of the language model, and the adapter folder.
 
 The folder holds what training changed in the language model and nothing else: peft's own two files, which
-`peft.PeftModel` reads too, and the rows of the signal tokens. Full embeddings never travel (peft's own saving adds
-them when it thinks that a vocabulary was resized: 2 x 262 MB at 7B).
+`peft.PeftModel` reads too, and the rows of the signal tokens. Full embeddings never travel (peft's own saving
+adds them when it thinks that a vocabulary was resized: 2 x 262 MB at 7B).
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ def export(
 ) -> None:
     """Write scenes to an empty or new folder.
 
-    `scenes.jsonl` gets one line per scene: `id`, `attributes`, `held_out`, `text` and `files` (modality to path
-    within the folder). Scene number i and each of its files depend on `seed`, i and the modality alone, so a longer
-    export starts with a shorter one, and leaving modalities out changes no other file.
+    `scenes.jsonl` gets one line per scene: `id`, `attributes`, `held_out`, `text` and `files` (modality to
+    path within the folder). Scene number i and each of its files depend on `seed`, i and the modality alone,
+    so a longer export starts with a shorter one, and leaving modalities out changes no other file.
 
     Args:
         folder: Where to.

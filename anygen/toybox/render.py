@@ -42,7 +42,8 @@ def render(scene: Scene, modality: Modality, *, rng: np.random.Generator) -> Any
         rng: Source of position, noise and wording.
 
     Returns:
-        A `str` that names all five attributes, a PIL image, or an `Audio`, `Video`, `Depth`, `Thermal` or `IMU`.
+        A `str` that names all five attributes, a PIL image, or an `Audio`, `Video`, `Depth`, `Thermal` or
+        `IMU`.
 
     Raises:
         BadArgument: `modality` is not one of the seven.

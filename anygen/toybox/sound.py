@@ -94,7 +94,9 @@ def sound_batch(
     if not seconds >= 0.5:
         raise BadArgument(f"Found a clip of {seconds} s; expected at least 0.5 s, two bell strikes.")
     if not sample_rate >= 4000:
-        raise BadArgument(f"Found a sample rate of {sample_rate} Hz; expected at least 4000 for the small pitch.")
+        raise BadArgument(
+            f"Found a sample rate of {sample_rate} Hz; expected at least 4000 for the small pitch."
+        )
     length = round(seconds * sample_rate)
     out = np.empty((len(scenes), length), np.float32)
     for row, scene in zip(out, scenes, strict=True):
@@ -143,7 +145,9 @@ def _sine(time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.r
 def _harmonics(step: int) -> Callable[..., Samples]:
     """All harmonics with amplitude 1/n (step 1, sawtooth) or the odd ones alone (step 2, square)."""
 
-    def play(time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.random.Generator) -> Samples:
+    def play(
+        time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.random.Generator
+    ) -> Samples:
         angle = 2 * np.pi * (cycles + rng.uniform())
         twice_cosine = 2 * np.cos(step * angle)
         before, now = np.sin((1 - step) * angle), np.sin(angle)
@@ -169,7 +173,9 @@ def _bell(time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.r
     return total * attack
 
 
-def _tremolo(time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.random.Generator) -> Samples:
+def _tremolo(
+    time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.random.Generator
+) -> Samples:
     """One partial whose loudness swings fully, twelve times a second."""
     swing = 0.5 - 0.5 * np.cos(2 * np.pi * (TREMOLO_HZ * time + rng.uniform()))
     return swing * np.sin(2 * np.pi * (cycles + rng.uniform()))
@@ -186,7 +192,8 @@ def _noise(time: Samples, cycles: Samples, pitch: Samples, rate: float, rng: np.
     grid = 0.25 * np.arange(count)
     slow = np.fft.ifft(spectrum)
     angle = 2 * np.pi * cycles
-    return np.interp(cycles, grid, slow.real) * np.cos(angle) - np.interp(cycles, grid, slow.imag) * np.sin(angle)
+    real, imaginary = np.interp(cycles, grid, slow.real), np.interp(cycles, grid, slow.imag)
+    return real * np.cos(angle) - imaginary * np.sin(angle)
 
 
 _TIMBRES: dict[str, Callable[..., Samples]] = {

@@ -15,8 +15,8 @@ from .table import read
 def oracle_accuracy(count: int, seed: int = 0) -> dict[Modality, dict[str, float]]:
     """Render scenes into every modality, read them back and compare.
 
-    Every second scene is of a held-out pair. A text names all five attributes. The size of a still scene is not
-    asked of its IMU trace, which does not show it.
+    Every second scene is of a held-out pair. A text names all five attributes. The size of a still scene is
+    not asked of its IMU trace, which does not show it.
 
     Args:
         count: Scenes per modality.

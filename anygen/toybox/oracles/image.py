@@ -1,4 +1,4 @@
-"""Reads a picture: background from the frame's edge, color from the object's core, shape and size from its outline."""
+"""Reads a picture: background from the edge, color from the core, shape and size from the outline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("shape", "color", "size", "background")
 """What a picture reveals."""
 
 LEAST_CONTRAST = 45.0
-"""RGB distance from the background below which there is no object; the closest pair of the palette is 97 apart."""
+"""RGB distance from the background below which there is no object; the palette's closest pair is 97 apart."""
 
 COLOR_TOLERANCE = 65.0
 """RGB distance beyond which a color or background is none of the palette."""
@@ -67,7 +67,8 @@ def look(pixels: Array) -> tuple[Reading, Silhouette | None]:
 def nearest_color(core: Array, ground: Array) -> str | None:
     """Palette color whose mixture with the background best explains `core`, or None when none is close.
 
-    Soft decoders mix the background into thin shapes, so a share of 0.65 to 1.1 of the color is allowed, at a cost.
+    Soft decoders mix the background into thin shapes, so a share of 0.65 to 1.1 of the color is allowed, at a
+    cost.
     """
     palette = np.array(list(COLOR_RGB.values()), np.float64)
     direction = palette - ground

@@ -1,8 +1,8 @@
 """Finds how a sound's pitch glides, without knowing its timbre, and straightens the glide out.
 
-A glide shifts the whole spectrum along a logarithmic frequency axis. The glide for which the shifted-back spectra of
-all moments agree best is the sound's own; resampling time by it then leaves a sound of constant pitch, whose
-spectrum over the whole clip has sharp lines that tell timbres apart.
+A glide shifts the whole spectrum along a logarithmic frequency axis. The glide for which the shifted-back
+spectra of all moments agree best is the sound's own; resampling time by it then leaves a sound of constant
+pitch, whose spectrum over the whole clip has sharp lines that tell timbres apart.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def straighten(sound: Array, glide: Glide) -> Array:
 
 
 def _log_spectrogram(sound: Array) -> tuple[Array, Array]:
-    """Magnitudes (frames, log-frequency steps), every frame of unit power, and the frames' middles in samples."""
+    """Magnitudes (frames, log-frequency steps), each frame of unit power, and the middles in samples."""
     starts = np.arange(0, len(sound) - WINDOW + 1, HOP)
     frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[starts] * signal.windows.hann(WINDOW)
     weights, _ = _axis()

@@ -1,9 +1,10 @@
 """Reads shape, size and place from a soft mask of one object: shared by the image, depth and thermal oracles.
 
 The mask is brought to a canonical frame (centroid in the middle, root-mean-square spread as the unit), where
-position and scale no longer matter, and correlated with drawn templates of the six shapes. Every shape has a few
-variants (a thinner ring, a sharper star), blurs, small shifts and small scale errors, so that somebody else's star
-or a soft decoder's cross is recognised too. The best template also tells how far the shape reaches, hence the size.
+position and scale no longer matter, and correlated with drawn templates of the six shapes. Every shape has a
+few variants (a thinner ring, a sharper star), blurs, small shifts and small scale errors, so that somebody
+else's star or a soft decoder's cross is recognised too. The best template also tells how far the shape
+reaches, hence the size.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Silhouette:
 
 
 def soften(mask: Array) -> Array:
-    """Push values near 0 and 1 to the ends, keeping one half in place: noise of the ground goes, edges stay."""
+    """Push values near 0 and 1 to the ends, keeping one half in place: noise goes, edges stay."""
     return np.clip((mask - 0.2) / 0.6, 0.0, 1.0)
 
 
@@ -156,7 +157,9 @@ def _bank() -> _Bank:
                 for dy in SHIFTS:
                     for dx in SHIFTS:
                         rows, columns = np.meshgrid(
-                            cy + (grid + dy) * spread * scale, cx + (grid + dx) * spread * scale, indexing="ij"
+                            cy + (grid + dy) * spread * scale,
+                            cx + (grid + dx) * spread * scale,
+                            indexing="ij",
                         )
                         patches.append(ndimage.map_coordinates(soft, [rows, columns], order=1).reshape(-1))
                         shapes.append(shape)
@@ -186,7 +189,8 @@ def _star(inner: float) -> Inside:
     def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         angle = np.mod(np.arctan2(x, -y), 2 * tenth)
         angle = np.minimum(angle, 2 * tenth - angle)
-        edge = inner * np.sin(tenth) / (np.sin(angle) * (1 - inner * np.cos(tenth)) + np.cos(angle) * inner * np.sin(tenth))
+        across = np.sin(angle) * (1 - inner * np.cos(tenth)) + np.cos(angle) * inner * np.sin(tenth)
+        edge = inner * np.sin(tenth) / across
         return np.hypot(x, y) < edge
 
     return inside

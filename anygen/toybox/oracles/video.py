@@ -66,7 +66,8 @@ def _winner(votes: Counter[str], frames: int) -> str | None:
 def _motion(times: NDArray[np.float64], places: NDArray[np.float64]) -> str | None:
     """Direction of a robust straight line through the places, or still, or None when it is neither.
 
-    The line's slope is the median over all pairs of moments at least a quarter of the film apart (Theil and Sen).
+    The line's slope is the median over all pairs of moments at least a quarter of the film apart (Theil and
+    Sen).
     """
     first, second = np.triu_indices(len(times), 1)
     gap = times[second] - times[first]
