@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from anygen.errors import BadArgument, MissingPart
 from anygen.modality import Modality
@@ -267,7 +268,7 @@ def imagebind_tiny(
         end_token_id=end_token_id,
         pad_token_id=pad_token_id,
     )
-    picture = {"num_heads": 4, "image_size": 64, "patch_size": 8}
+    picture: dict[str, Any] = {"num_heads": 4, "image_size": 64, "patch_size": 8}
     return ImageBindConfig(
         embed_dim=256,
         vision=VisionTowerConfig(width=96, num_blocks=3, num_clips=1, num_crops=1, **picture),

@@ -86,7 +86,7 @@ class EndTokenHead(nn.Module):
     def __init__(self, *, width: int, embed_dim: int) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.LayerNorm(width, eps=BLOCK_EPS), nn.Linear(width, embed_dim, bias=False))
-        nn.init.normal_(self.proj[1].weight, std=width**-0.5)
+        nn.init.normal_(self.proj.get_parameter("1.weight"), std=width**-0.5)
 
     def forward(self, tokens: Tensor, end: Tensor) -> Tensor:
         """Map trunk tokens (B, L, D) and end positions (B,) to (B, embed_dim)."""
@@ -182,12 +182,12 @@ class ImageBindModel(nn.Module):
         clips = inputs.shape[1] if inputs.ndim >= 5 else 1
         x = inputs.flatten(0, 1) if inputs.ndim >= 5 else inputs
         head = self.modality_heads[name]
-        weight = self.modality_trunks[name].blocks[0].attn.in_proj_weight
+        weight = self.modality_trunks[name].get_parameter("blocks.0.attn.in_proj_weight")
         pooled = head(self.modality_trunks[name](self.modality_preprocessors[name](x.to(weight.dtype))))
         return pooled.unflatten(0, (-1, clips))
 
     def _pooled_text(self, input_ids: Tensor) -> Tensor:
-        context = self.modality_preprocessors["text"].pos_embed.shape[1]
+        context = self.modality_preprocessors["text"].get_parameter("pos_embed").shape[1]
         if input_ids.shape[1] > context:
             raise BadArgument(
                 f"Found texts of {input_ids.shape[1]} tokens; expected at most {context}. Cut them."

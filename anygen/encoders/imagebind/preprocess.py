@@ -124,7 +124,7 @@ def _crops_of_clip(frames: Tensor, tower: VisionTowerConfig) -> Tensor:
 
 
 def _audios(items: Items, tower: AudioTowerConfig) -> Tensor:
-    options = {
+    options: dict[str, Any] = {
         "sample_rate": tower.sample_rate,
         "num_mel_bins": tower.num_mel_bins,
         "target_frames": tower.target_frames,
@@ -167,9 +167,11 @@ def _thermals(items: Items, tower: ThermalTowerConfig) -> Tensor:
     if not isinstance(items, np.ndarray):
         _check_types(items, Thermal)
         items = [item.values for item in items]
-    if not isinstance(items, np.ndarray) or items.shape[1:] != (size, size):
-        items = np.clip(np.stack([map_to_square(values, size) for values in items]), 0.0, 1.0)
-    return torch.from_numpy((items[:, None] - np.float32(tower.mean)) / np.float32(tower.std))
+    if isinstance(items, np.ndarray) and items.shape[1:] == (size, size):
+        maps = items
+    else:
+        maps = np.stack([map_to_square(values, size) for values in items]).clip(0.0, 1.0)
+    return torch.from_numpy((maps[:, None] - np.float32(tower.mean)) / np.float32(tower.std))
 
 
 def _imus(items: Items, tower: ImuTowerConfig) -> Tensor:

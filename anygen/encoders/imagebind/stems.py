@@ -117,7 +117,7 @@ class ClipStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, 3, H, W) or (B, 3, T, H, W) to (B, h, w, D)."""
-        weight = self.proj[1].weight
+        weight = self.proj.get_parameter("1.weight")
         num_frames, patch = weight.shape[2], weight.shape[3]
         if x.ndim == 4:
             return _patches_2d(x, weight.sum(dim=2), (patch, patch))
