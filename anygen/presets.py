@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .config import (
     AnyGenConfig,
     DecoderConfig,
@@ -15,7 +17,7 @@ from .config import (
 )
 from .modality import Modality
 
-_OURS = {"licence": "Apache-2.0", "source": "trained on the toybox by `make bundle`"}
+_OURS: dict[str, Any] = {"licence": "Apache-2.0", "source": "trained on the toybox by `make bundle`"}
 
 
 def toybox_tiny() -> AnyGenConfig:
@@ -24,7 +26,7 @@ def toybox_tiny() -> AnyGenConfig:
     Returns:
         Its configuration.
     """
-    layers = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+    layers: dict[str, Any] = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
     shapes = {Modality.IMAGE: (24, 64), Modality.AUDIO: (1, 64), Modality.VIDEO: (24, 64)}
     return AnyGenConfig(
         name="toybox-tiny",
@@ -47,6 +49,11 @@ def toybox_tiny() -> AnyGenConfig:
         },
         decoders={m: DecoderConfig(**_OURS) for m in shapes},
         signal_tokens={Modality.IMAGE: 4, Modality.AUDIO: 4, Modality.VIDEO: 8},
+        lead_ins={
+            Modality.IMAGE: "Here is an image of",
+            Modality.AUDIO: "Here is the sound of",
+            Modality.VIDEO: "Here is a video of",
+        },
         generation=GenerationConfig(max_new_tokens=128),
     )
 
@@ -59,7 +66,7 @@ def nextgpt_7b() -> AnyGenConfig:
         stages. The composed system is for non-commercial use.
     """
     shapes = {Modality.IMAGE: (77, 768), Modality.AUDIO: (1, 512), Modality.VIDEO: (77, 1024)}
-    trained = {"licence": "Apache-2.0", "source": "trained by the stages of anygen"}
+    trained: dict[str, Any] = {"licence": "Apache-2.0", "source": "trained by the stages of anygen"}
     decoders = {
         Modality.IMAGE: DecoderConfig(
             num_inference_steps=25,
