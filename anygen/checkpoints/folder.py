@@ -16,6 +16,7 @@ from anygen.config import AnyGenConfig, dumps
 from anygen.errors import BadArgument, MissingPart
 from anygen.llm import (
     base_state_dict,
+    build_backbone,
     extend_vocabulary,
     load_adapter,
     load_backbone,
@@ -73,9 +74,9 @@ def load_model(
         CheckpointCorrupt: a file does not have the hash of the manifest.
         WeightsMismatch: weights do not fit the configuration.
     """
-    config = read_config(folder)
-    if verify:
+    if verify and (folder / CONFIG).is_file():
         manifest.verify(folder, [CONFIG, *_MODEL_PARTS])
+    config = read_config(folder)
     tokenizer = _load_tokenizer(folder)
     tokens = SignalTokens.of(tokenizer, config.signal_tokens)
     model = AnyGenModel(
@@ -99,12 +100,8 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _load_llm(folder: Path, config: AnyGenConfig, tokens: SignalTokens, dtype: torch.dtype) -> Any:
     source = part_folder(folder, "llm", config.llm)
+    _check_backbone(source)
     llm = load_backbone(source, dtype=dtype)
-    # transformers fills what a file lacks with random numbers and only logs it
-    expected = base_state_dict(llm)
-    if llm.config.tie_word_embeddings:
-        expected.pop("lm_head.weight", None)
-    check_keys(expected, read_shapes(source), "llm")
     if llm.config.hidden_size != config.llm.hidden_dim:
         raise BadArgument(
             f"the llm has width {llm.config.hidden_size}, {CONFIG} says {config.llm.hidden_dim}; correct it"
@@ -112,6 +109,18 @@ def _load_llm(folder: Path, config: AnyGenConfig, tokens: SignalTokens, dtype: t
     extend_vocabulary(llm, tokens.new_ids)
     load_adapter(llm, part_folder(folder, "adapter", config.adapter))
     return llm
+
+
+def _check_backbone(source: Path) -> None:
+    """Compare the files with the model first: transformers fills what they lack with random numbers."""
+    from transformers import AutoConfig
+
+    with torch.device("meta"):
+        empty = build_backbone(AutoConfig.from_pretrained(source, local_files_only=True))
+    expected = base_state_dict(empty)
+    if empty.config.tie_word_embeddings:
+        expected.pop("lm_head.weight", None)
+    check_keys(expected, read_shapes(source), "llm")
 
 
 def build_input_projection(config: AnyGenConfig) -> InputProjection:
