@@ -23,6 +23,8 @@ from anygen.encoders.imagebind import (
     ImageBindModel,
     ImageBindProcessor,
     TextTokenizer,
+    load_config,
+    load_encoder,
     save_encoder,
 )
 from anygen.encoders.imagebind.config import imagebind_tiny
@@ -69,6 +71,9 @@ class BindingConfig:
     """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind
     starts from OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so
     emergent pairs stay so."""
+    start: str | None = None
+    """Folder of an encoder to go on from, such as an earlier `result/encoder`; its sizes and its tokenizer
+    are taken too. None starts from nothing."""
     seed: int = 0
     """Initialisation, tokenizer and sample numbers."""
     store_half: bool = True
@@ -102,7 +107,10 @@ class BindingStage:
         tokenizer: TextTokenizer | None = None,
     ) -> None:
         self.config = config
-        if encoder is None:
+        if config.start is not None:
+            encoder = load_config(Path(config.start))
+            tokenizer = TextTokenizer.from_folder(Path(config.start), encoder.text) if encoder.text else None
+        elif encoder is None:
             small = train_tokenizer(
                 (text.lower() for text in caption_corpus(config.corpus_size, seed=config.seed)),
                 vocab_size=config.vocab_size,
@@ -117,7 +125,12 @@ class BindingStage:
                 "such as image and text."
             )
         torch.manual_seed(config.seed)
-        self.model = ImageBindModel(encoder, {m for pair in self.pairs for m in pair})
+        bound = {m for pair in self.pairs for m in pair}
+        self.model = (
+            ImageBindModel(encoder, bound)
+            if config.start is None
+            else load_encoder(Path(config.start), bound)
+        )
         self.heads = nn.ModuleDict(
             {name: nn.Linear(encoder.embed_dim, len(values)) for name, values in ATTRIBUTES.items()}
         )

@@ -189,6 +189,10 @@ def test_scores_and_what_is_saved(stage: BindingStage, tmp_path: Path) -> None:
         found = model.encode(Modality.TEXT, processor(Modality.TEXT, texts))
         expected = stage.model.encode(Modality.TEXT, stage.processor(Modality.TEXT, texts))
     assert torch.allclose(found, expected, atol=5e-3)
+    again = BindingStage(replace(CONFIG, start=str(tmp_path / "encoder")))
+    assert again.model.config == stage.model.config
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
 
 
 def test_some_modalities_alone() -> None:
