@@ -108,12 +108,13 @@ def _answer(pipe: AnyGenPipeline, conversation: list[Any], arguments: argparse.N
 
     settings = {"num_inference_steps": arguments.steps, "guidance_scale": arguments.guidance}
     options = {name: value for name, value in settings.items() if value is not None}
+    media_options: dict[str, Any] = {f"{m.value}_options": options for m in GENERATED}
     progress = Progress(quiet=arguments.quiet)
     stream = pipe.stream(
         conversation,
         outputs=arguments.output,
         seed=arguments.seed,
-        **{f"{m.value}_options": options for m in GENERATED},
+        **media_options,
     )
     try:
         for event in stream:

@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _render(arguments: argparse.Namespace, stdout: TextIO) -> None:
     import dataclasses
+    from functools import partial
 
     import numpy as np
 
-    from anygen.media import save_media
     from anygen.toybox import ATTRIBUTES, Scene, render, sample_scene
 
     given = dict(_attribute(text, ATTRIBUTES) for text in arguments.scene)
@@ -87,16 +87,22 @@ def _render(arguments: argparse.Namespace, stdout: TextIO) -> None:
     prepare_folder(arguments.out)
     files: list[tuple[Path, Callable[[Path], None]]] = []
     for modality in modalities:
-        media = render(scene, modality, rng=np.random.default_rng((arguments.seed, len(files))))
+        # each modality has its own stream, so that asking for fewer changes no file
+        rng = np.random.default_rng((arguments.seed, list(Modality).index(modality)))
         suffix = ".txt" if modality is Modality.TEXT else _SUFFIXES.get(modality, ".npy")
-        write: Callable[[Path], None] = (
-            (lambda path, text=media: path.write_text(text + "\n", encoding="utf-8"))
-            if modality is Modality.TEXT
-            else (lambda path, media=media: save_media(media, path))
-        )
+        write = partial(_write, render(scene, modality, rng=rng))
         files.append((arguments.out / f"{modality.value}{suffix}", write))
     for path in write_whole(files):
         stdout.write(f"{path}\n")
+
+
+def _write(media: Any, path: Path) -> None:
+    from anygen.media import save_media
+
+    if isinstance(media, str):
+        path.write_text(media + "\n", encoding="utf-8")
+    else:
+        save_media(media, path)
 
 
 def _attribute(text: str, attributes: Any) -> tuple[str, str]:

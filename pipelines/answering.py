@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from anygen.checkpoints.lazy import Decoders
@@ -140,6 +142,7 @@ class Answering:
                 options=request.text,
                 outputs=[request.outputs or None] * len(prompts[chunk]),
                 available=self._available,
+                lead_ins=self._config.lead_ins,
                 seeds=[derived_seed(seed, "text") for seed in request.seeds[chunk]],
                 should_stop=should_stop,
             )
@@ -198,7 +201,7 @@ class Answering:
                         index=group.index,
                         step=event.step,
                         total=event.total,
-                        preview=lambda place=place: event.preview()[place],
+                        preview=partial(_preview, event, place),
                     )
                 )
 
@@ -311,3 +314,9 @@ def _memory_errors() -> Iterator[None]:
 
 
 _NO_MEMORY = "Memory ran out; ask for smaller or fewer media, fewer requests at once, or use dtype bfloat16."
+
+
+def _preview(event: Any, place: int) -> np.ndarray:
+    """The state of one sample of a decoder's batch."""
+    frames: list[np.ndarray] = event.preview()
+    return frames[place]

@@ -343,6 +343,6 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is None:
         return torch.float32
     kind = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if kind not in DTYPES.values():
+    if kind is None or kind not in DTYPES.values():
         raise BadArgument(unknown_name(str(dtype), DTYPES, "a dtype"))
     return kind
