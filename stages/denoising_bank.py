@@ -63,7 +63,9 @@ class DenoisingBank:
     def loss(self, system: System, groups: list[Group], outputs: list[ModelOutput]) -> Tensor | None:
         """The object-weighted denoising loss on up to `samples` groups of this step; None where none fits."""
         rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        states, embeds, rows = [], [], []
+        states: list[Tensor] = []
+        embeds: list[Tensor] = []
+        rows: list[int] = []
         for group, output in zip(groups, outputs, strict=True):
             signals: list[Signal] = [p.item for p in group.prompts.signals if p.modality is self.modality]
             for index, signal in enumerate(signals):

@@ -257,7 +257,7 @@ class Trainer:
         """Write everything that the next step depends on."""
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"model.{n}": p for n, p in self.trainable.items()}
+        tensors: dict[str, Tensor] = {f"model.{n}": p for n, p in self.trainable.items()}
         tensors |= {f"ema.{n}": p for n, p in self.ema.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}

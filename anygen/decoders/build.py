@@ -7,6 +7,7 @@ transformers classes can be made small.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,6 +64,16 @@ def build_autoencoder(
         last.weight *= data_std
         last.bias += data_mean
     return model
+
+
+def load_autoencoder(folder: str | Path) -> AutoencoderKL:
+    """Read a trained autoencoder, in evaluation mode."""
+    return AutoencoderKL.from_pretrained(folder).eval()
+
+
+def load_image_unet(folder: str | Path) -> UNet2DConditionModel:
+    """Read a trained image UNet, as a video UNet starts from one."""
+    return UNet2DConditionModel.from_pretrained(folder)
 
 
 def build_scheduler() -> DDIMScheduler:

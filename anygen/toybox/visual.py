@@ -134,8 +134,8 @@ def coverage(shapes: Sequence[str], centers: Array, radii: Array, size: int) -> 
         if rows.size:
             x = grid[None, None, :] - centers[rows, 0, None, None]
             y = grid[None, :, None] - centers[rows, 1, None, None]
-            x, y = np.broadcast_arrays(x.astype(np.float32), y.astype(np.float32))
-            distance = inside(x, y, radii[rows, None, None].astype(np.float32))
+            across, along = np.broadcast_arrays(x.astype(np.float32), y.astype(np.float32))
+            distance = inside(across, along, radii[rows, None, None].astype(np.float32))
             out[rows] = np.clip(distance * size + 0.5, 0.0, 1.0)
     return out
 

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextModel, SpeechT5HifiGan
 
 from anygen.decoders.audio import AudioDecoder
 from anygen.decoders.base import ConditioningSpec, Decoder
-from anygen.decoders.build import build_audio_unet, build_image_unet, build_scheduler, build_video_unet
+from anygen.decoders.build import (
+    build_audio_unet,
+    build_image_unet,
+    build_scheduler,
+    build_video_unet,
+    load_autoencoder,
+    load_image_unet,
+)
 from anygen.decoders.denoising import denoising_loss
 from anygen.decoders.image import ImageDecoder
 from anygen.decoders.inflate import init_video_from_image
@@ -120,7 +126,7 @@ class DiffusionStage:
         """Load the frozen parts, build the UNet and encode the bank, or read it from its file."""
         self.config, self.medium = config, MEDIA[config.modality]
         self.name, self.dataset_size = f"{config.modality}-diffusion", config.bank_size
-        self.autoencoder = AutoencoderKL.from_pretrained(config.autoencoder).eval()
+        self.autoencoder = load_autoencoder(config.autoencoder)
         texts = Path(config.text_encoder)
         self.text_encoder = self.medium.text_encoder.from_pretrained(texts / "text_encoder").eval()
         self.tokenizer = AutoTokenizer.from_pretrained(texts / "tokenizer")
@@ -145,7 +151,7 @@ class DiffusionStage:
                 raise BadArgument(
                     f"Found image_unet for {self.config.modality}; only video starts from one. Leave it out."
                 )
-            init_video_from_image(UNet2DConditionModel.from_pretrained(self.config.image_unet), unet)
+            init_video_from_image(load_image_unet(self.config.image_unet), unet)
         return unet
 
     def _bank(self, cache: Path) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from anygen.decoders.build import build_clap_text_encoder, build_clip_text_encoder
 from anygen.modality import Modality
@@ -84,7 +84,7 @@ class TextEncoderStage:
             {name: nn.Linear(config.width, len(ATTRIBUTES[name]) + 1) for name in self.attributes}
         )
 
-    def _build(self) -> nn.Module:
+    def _build(self) -> PreTrainedModel:
         config, t = self.config, self.tokenizer
         ids = {"bos_token_id": t.bos_token_id, "eos_token_id": t.eos_token_id, "pad_token_id": t.pad_token_id}
         sizes = {

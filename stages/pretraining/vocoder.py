@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anygen.decoders.build import build_vocoder
+from anygen.decoders.build import build_vocoder, load_autoencoder
 from anygen.decoders.mel import HOP, log_mel
 from anygen.media import Audio
 from anygen.modality import Modality
@@ -67,9 +66,7 @@ class VocoderStage:
         self.config = config
         torch.manual_seed(config.seed)
         self.model = build_vocoder(upsample_initial_channel=config.upsample_initial_channel)
-        self.autoencoder = (
-            AutoencoderKL.from_pretrained(config.autoencoder).eval() if config.autoencoder else None
-        )
+        self.autoencoder = load_autoencoder(config.autoencoder) if config.autoencoder else None
 
     def modules(self) -> dict[str, nn.Module]:
         """The vocoder, and the frozen autoencoder where inputs pass through one."""

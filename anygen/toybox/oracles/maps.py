@@ -64,7 +64,7 @@ def read_thermal(thermal: Thermal) -> Reading:
 def _look(values: Array, least: float) -> tuple[Reading, float | None]:
     """Shape and size of what rises from the background, and its level; Nones where nothing rises `least`."""
     nothing: Reading = dict.fromkeys(DEPTH_NAMES)
-    smooth = ndimage.gaussian_filter(values, 0.8)
+    smooth: Array = ndimage.gaussian_filter(values, 0.8)
     ground = float(np.median(_border(smooth)))
     rise = smooth - ground
     count = max(8, rise.size // 100)
