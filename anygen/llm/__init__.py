@@ -1,5 +1,6 @@
 """The language model: base, signal rows, adapter, fused media."""
 
+from .answers import Answer, AnswerFinished, Event, FinishReason, SignalGroup, TextDelta
 from .backbone import (
     ExtendedEmbedding,
     ExtendedHead,
@@ -22,8 +23,17 @@ from .lora import (
     save_adapter,
     unmerge_lora,
 )
+from .sampling import TextPiece, sample
 
 __all__ = [
+    "Answer",
+    "AnswerFinished",
+    "Event",
+    "FinishReason",
+    "SignalGroup",
+    "TextDelta",
+    "TextPiece",
+    "sample",
     "ExtendedEmbedding",
     "ExtendedHead",
     "adapter_disabled",
