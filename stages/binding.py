@@ -33,7 +33,16 @@ from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene
 
-from .binding_data import Perturbation, draw_scenes, fits, image_caption, render_batch, revealed_codes
+from .binding_data import (
+    HELD_OUT_TABLE,
+    Perturbation,
+    draw_scenes,
+    fits,
+    image_caption,
+    render_batch,
+    revealed_codes,
+    unseen,
+)
 from .binding_evaluation import evaluate_binding
 from .pretraining.tokenizer import caption_corpus
 
@@ -185,7 +194,8 @@ class BindingStage:
         for anchor, other in self.pairs:
             codes = batch[other][1].numpy()
             count = len(codes)
-            ignore = torch.from_numpy(fits(batch[anchor][1].numpy()[:count], codes)).to(device)
+            anchor_codes = batch[anchor][1].numpy()[:count]
+            ignore = torch.from_numpy(fits(anchor_codes, codes) | unseen(anchor_codes, codes)).to(device)
             key = f"{anchor}-{other}"
             scaled = self._scaled(other, vectors[other])
             losses[key], report[f"{key}/hit"] = info_nce(vectors[anchor][:count], scaled, ignore)
@@ -200,12 +210,20 @@ class BindingStage:
         return {"loss": total, **losses}, report
 
     def _label_loss(self, anchor: Modality, vectors: Tensor, codes: Tensor) -> Tensor:
-        """Mean cross-entropy of what the anchor reveals, read off its unit vector times 10."""
+        """Mean cross-entropy of what the anchor reveals, read off its unit vector times 10.
+
+        A value that would make a held-out pair does not compete (see `unseen`).
+        """
+        codes = codes.to(vectors.device)
         columns = {name: list(ATTRIBUTES).index(name) for name in REVEALS[anchor]}
-        losses = [
-            F.cross_entropy(self.heads[name](10.0 * vectors), codes[:, column].to(vectors.device))
-            for name, column in columns.items()
-        ]
+        table = torch.from_numpy(HELD_OUT_TABLE).to(vectors.device)
+        absent = {"shape": table.T[codes[:, columns["color"]]], "color": table[codes[:, columns["shape"]]]}
+        losses = []
+        for name, column in columns.items():
+            logits = self.heads[name](10.0 * vectors)
+            if name in absent:
+                logits = logits.masked_fill(absent[name], -torch.inf)
+            losses.append(F.cross_entropy(logits, codes[:, column]))
         return torch.stack(losses).mean()
 
     def _scaled(self, modality: Modality, vectors: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from anygen.encoders.imagebind import ImageBindConfig
 from anygen.modality import Modality
 from anygen.toybox.captions import caption
-from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene, is_held_out, sample_scene
+from anygen.toybox.scene import ATTRIBUTES, HELD_OUT, REVEALS, Scene, is_held_out, sample_scene
 from anygen.toybox.sensors import imu_batch
 from anygen.toybox.sound import sound_batch
 from anygen.toybox.visual import depth_batch, image_batch, thermal_batch, video_batch
@@ -24,6 +24,10 @@ CODES: dict[str, dict[str, int]] = {
     n: {v: i for i, v in enumerate(values)} for n, values in ATTRIBUTES.items()
 }
 """Attribute name to value to number."""
+HELD_OUT_TABLE: NDArray[np.bool_] = np.array(
+    [[(shape, color) in HELD_OUT for color in ATTRIBUTES["color"]] for shape in ATTRIBUTES["shape"]]
+)
+"""(shapes, colors), true where the pair is held out."""
 UNNAMED = -1
 """Code of an attribute that is not revealed."""
 
@@ -78,6 +82,20 @@ def revealed_codes(named: Sequence[Mapping[str, str]]) -> NDArray[np.int64]:
 def fits(anchors: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether what item j reveals is true of anchor i, as (n, m); such a pair is no negative."""
     return np.all((others[None] == UNNAMED) | (others[None] == anchors[:, None]), axis=-1)
+
+
+def unseen(anchors: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the shape of one and the color of the other make a held-out pair, as (n, m).
+
+    Such an entry is no negative either. It could only ever be a negative, since no sample shows the pair, and
+    a model that is unsure of a shape would learn to rule it out by the color: right on all that is seen, and
+    wrong on every held-out pair.
+    """
+    shape, color = (list(ATTRIBUTES).index(name) for name in ("shape", "color"))
+    # Codes of what is not revealed are -1, which picks the last row or column: all false.
+    table = np.pad(HELD_OUT_TABLE, ((0, 1), (0, 1)))
+    there = table[anchors[:, None, shape], others[None, :, color]]
+    return there | table[others[None, :, shape], anchors[:, None, color]]
 
 
 def image_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, dict[str, str]]:

@@ -19,6 +19,7 @@ from anygen.modality import Modality
 from anygen.stages.base import set_trainable
 from anygen.stages.binding import PAIRS, BindingConfig, BindingStage, info_nce
 from anygen.stages.binding_data import (
+    HELD_OUT_TABLE,
     UNNAMED,
     Perturbation,
     draw_scenes,
@@ -26,9 +27,10 @@ from anygen.stages.binding_data import (
     image_caption,
     render_batch,
     revealed_codes,
+    unseen,
 )
 from anygen.stages.binding_evaluation import probe
-from anygen.toybox.scene import ATTRIBUTES, Scene, is_held_out, sample_scene
+from anygen.toybox.scene import ATTRIBUTES, HELD_OUT, Scene, is_held_out, sample_scene
 
 CONFIG = BindingConfig(corpus_size=200, vocab_size=300, evaluation_size=16)
 
@@ -107,6 +109,28 @@ def test_what_is_true_of_an_anchor_is_no_negative() -> None:
     anchors = revealed_codes([s.attributes() for s in scenes])
     others = revealed_codes([{"shape": "star", "color": "red"}, {"size": "large"}, {"shape": "ring"}])
     assert fits(anchors, others).tolist() == [[True, False, False], [True, True, False], [False, False, True]]
+
+
+def test_what_would_make_a_held_out_pair_is_no_negative() -> None:
+    anchors = revealed_codes([Scene("star", "cyan", "small", "black", "still").attributes()])
+    others = revealed_codes(
+        [{"shape": "circle"}, {"shape": "ring"}, {"color": "green"}, {"color": "red"}, {"size": "large"}]
+    )
+    assert unseen(anchors, others).tolist() == [[True, False, True, False, False]]
+    assert HELD_OUT_TABLE.sum() == len(HELD_OUT) == 6
+
+
+def test_labels_do_not_rule_out_what_is_never_seen(stage: BindingStage) -> None:
+    """The logit of a circle must not be pushed down by cyan pictures, though none of them shows a circle."""
+    vectors = F.normalize(torch.randn(3, 8), dim=1)
+    codes = torch.from_numpy(
+        revealed_codes(
+            [Scene(s, "cyan", "small", "black", "still").attributes() for s in ("star", "ring", "cross")]
+        )
+    )
+    stage._label_loss(Modality.IMAGE, vectors, codes).backward()
+    gradient = stage.heads["shape"].bias.grad
+    assert gradient is not None and gradient[0] == 0 and (gradient[1:] != 0).all()
 
 
 def test_info_nce_is_symmetric_cross_entropy_without_the_ignored() -> None:
