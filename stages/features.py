@@ -27,7 +27,7 @@ from .binding_data import Perturbation, render_batch
 class FeatureConfig:
     """How many vectors of what."""
 
-    renders: int = 6000
+    renders: int = 4000
     """Vectors per modality, shared out evenly over all that it can reveal (at least two each)."""
     perturbed: float = 0.6
     """Share of renders with the binding stage's noise, zoom and blur; the rest are clean."""
