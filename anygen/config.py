@@ -314,7 +314,7 @@ class AnyGenConfig:
     signal_tokens: dict[Modality, int]
     """Signal tokens per group, for each modality that can be generated."""
     lead_ins: dict[Modality, str] = field(default_factory=dict)
-    """Words said before a modality is forced, so that the model goes on to say what is shown, as it was taught."""
+    """Words said before a modality is forced, so that the model goes on to say what is shown, as taught."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     """Defaults of text generation."""
 

@@ -51,10 +51,10 @@ def main() -> int:
 
 
 def ask_command_line(arguments: argparse.Namespace) -> Exchange:
-    """Ask `anygen generate` for a video made of a picture, a sound and a text."""
+    """Ask `anygen generate` for an image, a sound and a video of a picture, a sound and a text."""
     folder = arguments.out / "command-line"
     command = ["generate", MIXED, "--image", _shown(PICTURE), "--audio", _shown(SOUND)]
-    command += ["--output", "video", "--model", arguments.model, "--seed", str(arguments.seed)]
+    command += ["--output", "image,audio,video", "--model", arguments.model, "--seed", str(arguments.seed)]
     command += ["--out", str(folder), "--json"]
     print(f"$ anygen {shlex.join(command)}", flush=True)
     done = subprocess.run(

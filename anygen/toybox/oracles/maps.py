@@ -89,7 +89,7 @@ def _fit(values: Array) -> Array:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)
 
 
-def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _border(values: Array) -> Array:
     """The outermost two rows and columns, flat."""
     parts = (values[:2], values[-2:], values[2:-2, :2], values[2:-2, -2:])
     return np.concatenate([part.reshape(-1) for part in parts])
