@@ -8,7 +8,7 @@ from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft, ndimage, signal
 
 from anygen.media import Audio
 
@@ -45,6 +45,18 @@ LEAST_MATCH = 0.55
 LINE_STEPS = 48
 """Steps per octave of the line spectrum."""
 
+COMPRESSION = 0.6
+"""Power of the amplitude that is compared, so that weak overtones count as well."""
+
+LEAST_FUNDAMENTAL = 0.15
+"""Amplitude of the fundamental as a share of the strongest line's."""
+
+LEAST_OVERTONE = 0.12
+"""Amplitude of a second or third harmonic, as a share of the fundamental's, that a sine wave does not have."""
+
+LEAST_TONE = 0.15
+"""Share of the power that stands above the noise floor in anything but noise."""
+
 FLOOR_FACTOR = 10.0
 """Multiple of the lower quartile of power that is taken for noise: three times white noise's mean."""
 
@@ -64,11 +76,14 @@ def read_audio(audio: Audio) -> Reading:
         return nothing
     glide = find_glide(sound)
     straight = straighten(sound, glide)
-    lines = _line_spectrum(straight, min(1.0, audio.sample_rate / RATE) * 0.5 * RATE)
+    lines = _line_spectrum(straight, 0.5 * min(RATE, audio.sample_rate))
+    if lines is None:
+        return nothing
     family, pitch, match = _best_family(lines)
     if match < LEAST_MATCH:
         return nothing
-    return {"shape": _shape(family, pitch, sound, straight), "size": _size(pitch), "motion": _motion(glide.octaves, sound)}
+    shape = _shape(family, pitch, lines, sound, straight)
+    return {"shape": shape, "size": _size(pitch), "motion": _motion(glide.octaves, sound)}
 
 
 def _mono(audio: Audio) -> Array:
@@ -129,13 +144,13 @@ def _size(pitch: float) -> str | None:
     return None
 
 
-def _line_spectrum(straight: Array, ceiling: float) -> Array:
-    """Square root of the amplitude per step of a log-frequency axis, without the noise floor; zero above `ceiling`.
+def _line_spectrum(straight: Array, ceiling: float) -> Array | None:
+    """Power per step of a log-frequency axis above the noise floor; zero above `ceiling`, None for mere noise.
 
     The floor is a low quantile of the power in each octave: lines and bands are narrower, so it is the ground between.
     """
     count = fft.next_fast_len(len(straight))
-    power = np.abs(fft.rfft(straight * np.hanning(len(straight)), count)) ** 2
+    power = np.abs(fft.rfft(straight * signal.windows.hann(len(straight)), count)) ** 2
     frequency = np.arange(len(power)) * RATE / count
     octaves = np.log2(np.maximum(frequency, 1.0) / LINE_LOWEST)
     band = np.floor(octaves).astype(int)
@@ -146,7 +161,12 @@ def _line_spectrum(straight: Array, ceiling: float) -> Array:
     valid = (step >= 0) & (step < total) & (frequency < ceiling) & (band >= 0)
     summed = np.bincount(step[valid], power[valid], total)
     floor = np.bincount(step[valid], floors[band[valid]], total)
-    return np.maximum(summed - FLOOR_FACTOR * floor, 0.0) ** 0.25
+    lines = np.maximum(summed - FLOOR_FACTOR * floor, 0.0)
+    return lines if lines.sum() > LEAST_TONE * max(float(summed.sum()), 1e-12) else None
+
+
+def _pitch_step(pitch: Array) -> NDArray[np.int64]:
+    return np.rint(np.log2(pitch / LINE_LOWEST) * LINE_STEPS).astype(np.int64)
 
 
 def _line_count() -> int:
@@ -159,10 +179,9 @@ def _templates() -> tuple[Array, tuple[str, ...], Array]:
     total = _line_count()
     axis = np.arange(total)
     odd, every = np.arange(1, 81, 2), np.arange(1, 81)
+    one = np.array([1.0])
     kinds: list[tuple[str, Array, Array, float]] = [
-        ("single", np.array([1.0]), np.array([1.0]), 1.0),
-        ("single", np.array([1.0]), np.array([1.0]), 3.0),
-        ("single", np.array([1.0]), np.array([1.0]), 6.0),
+        *(("single", one, one, width) for width in (1.0, 3.0, 6.0)),
         ("odd", odd.astype(float), 1.0 / odd, 1.0),
         ("every", every.astype(float), 1.0 / every, 1.0),
         ("bell", np.array(BELL_PARTIALS), np.array([1.0, 0.55, 0.33, 0.18]), 1.5),
@@ -170,11 +189,13 @@ def _templates() -> tuple[Array, tuple[str, ...], Array]:
     rows, families, pitches = [], [], []
     for start in range(int(np.log2(1900.0 / LINE_LOWEST) * LINE_STEPS)):
         pitch = LINE_LOWEST * 2.0 ** (start / LINE_STEPS)
-        for family, ratios, levels, width in kinds:
+        side = TREMOLO_HZ / pitch
+        swinging = ("single", np.array([1 - side, 1.0, 1 + side]), np.array([0.5, 1.0, 0.5]), 1.0)
+        for family, ratios, levels, width in (*kinds, swinging):
             heard = ratios * pitch < 0.48 * RATE
             places = start + np.log2(ratios[heard]) * LINE_STEPS
-            bumps = np.exp(-0.5 * ((axis[:, None] - places[None, :]) / width) ** 2) * levels[heard]
-            rows.append(np.sqrt(bumps.max(1)))
+            bumps = np.exp(-0.5 * ((axis[:, None] - places[None, :]) / width) ** 2)
+            rows.append((bumps * levels[heard] ** COMPRESSION).max(1))
             families.append(family)
             pitches.append(pitch)
     bank = np.array(rows)
@@ -184,24 +205,39 @@ def _templates() -> tuple[Array, tuple[str, ...], Array]:
 def _best_family(lines: Array) -> tuple[str, float, float]:
     """Family, pitch in Hz and cosine of the template that fits the line spectrum best."""
     bank, families, pitches = _templates()
+    lines = ndimage.gaussian_filter1d(lines ** (0.5 * COMPRESSION), 1.0)
     scores = bank @ lines / max(float(np.linalg.norm(lines)), 1e-9)
+    peak = ndimage.maximum_filter1d(lines, 5)
+    weak = peak < LEAST_FUNDAMENTAL**COMPRESSION * peak.max()
+    scores[weak[_pitch_step(pitches)]] = 0.0
     best = int(np.argmax(scores))
     return families[best], float(pitches[best]), float(scores[best])
 
 
-def _shape(family: str, pitch: float, sound: Array, straight: Array) -> str:
+def _shape(family: str, pitch: float, lines: Array, sound: Array, straight: Array) -> str:
     """Shape from the family of lines and from how the loudness swings.
 
-    Strikes at 4 Hz make a bell whatever is left of its partials; one line is a sine, a tremolo or a noise band.
+    One line is a sine, a tremolo or a noise band; strikes at 4 Hz make a bell even when only its lowest partial is
+    left. What has a third harmonic is a square wave without and a sawtooth with a second one.
     """
-    if family in ("odd", "every"):
-        return "square" if family == "odd" else "triangle"
-    swing, strikes, tremolo = _swing(_levelled(sound))
-    if family == "bell" or (strikes > 0.35 and swing > 0.3):
-        return "star"
-    if tremolo > 0.4 and swing > 0.3:
-        return "ring"
-    return "cross" if _unrest(straight, pitch) > 0.3 else "circle"
+    if family in ("single", "bell"):
+        swing, strikes, tremolo = _swing(_levelled(sound))
+        if swing > 0.3 and tremolo > 0.4:
+            return "ring"
+        if (family == "bell" and swing > 0.1 and strikes > 0.5) or (swing > 0.3 and strikes > 0.75):
+            return "star"
+        if _unrest(straight, pitch) > 0.3:
+            return "cross"
+    first, second, third = (_level(lines, pitch * order) for order in (1, 2, 3))
+    if family in ("single", "bell") and max(second, third) < LEAST_OVERTONE * first:
+        return "circle"
+    return "triangle" if second > 0.6 * third else "square"
+
+
+def _level(lines: Array, frequency: float) -> float:
+    """Amplitude of the line within three percent of a frequency."""
+    middle = int(_pitch_step(np.array(frequency)))
+    return float(np.sqrt(lines[max(middle - 2, 0) : middle + 3].sum()))
 
 
 def _unrest(straight: Array, pitch: float) -> float:
@@ -214,17 +250,20 @@ def _unrest(straight: Array, pitch: float) -> float:
 
 
 def _swing(sound: Array) -> tuple[float, float, float]:
-    """Relative swing of the loudness, and the shares of it at 4 Hz and its overtones and at 12 Hz.
+    """Relative swing of the loudness, and the shares of it that come from strikes at 4 Hz and from 12 Hz alone.
 
-    The envelope is sampled at 200 Hz and swings slower than 2.5 Hz do not count.
+    The envelope is sampled at 200 Hz and swings slower than 2.5 Hz do not count. A strike is sharp, so it swings at
+    the multiples of 4 Hz too; without a good part at 4 Hz itself it is none.
     """
     block = RATE // 200
     count = len(sound) // block
     power = (sound[: count * block].reshape(count, block) ** 2).mean(1)
     level = np.sqrt(np.convolve(power, np.ones(3) / 3, "same"))[2:-2]
-    spectrum = np.abs(fft.rfft((level - level.mean()) * np.hanning(len(level)))) ** 2
+    window = signal.windows.hann(len(level))
+    spectrum = np.abs(fft.rfft((level - level.mean()) * window)) ** 2
     rate = np.arange(len(spectrum)) * 200.0 / len(level)
     moving = spectrum[rate > 2.5].sum() + 1e-12
-    swing = np.sqrt(moving / (np.hanning(len(level)) ** 2).sum() * 2 / len(level)) / max(level.mean(), 1e-9)
-    near = {hz: spectrum[np.abs(rate - hz) < 1.2].sum() / moving for hz in (STRIKES_PER_SECOND, 8.0, TREMOLO_HZ)}
-    return float(swing), float(near[STRIKES_PER_SECOND]), float(near[TREMOLO_HZ])
+    swing = np.sqrt(2 * moving / (len(level) * (window**2).sum())) / max(level.mean(), 1e-9)
+    near = [spectrum[np.abs(rate - STRIKES_PER_SECOND * n) < 1.0].sum() / moving for n in range(1, 6)]
+    strikes = sum(near) if near[0] > 0.25 else 0.0
+    return float(swing), float(strikes), float(spectrum[np.abs(rate - TREMOLO_HZ) < 1.2].sum() / moving)
