@@ -1,4 +1,4 @@
-"""Reads a sound: the glide and the fade for the motion, the start pitch for the size, the spectrum for the shape."""
+"""Reads a sound: glide and fade for the motion, the start pitch for the size, the spectrum for the shape."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LEAST_FUNDAMENTAL = 0.15
 """Amplitude of the fundamental as a share of the strongest line's."""
 
 LEAST_OVERTONE = 0.12
-"""Amplitude of a second or third harmonic, as a share of the fundamental's, that a sine wave does not have."""
+"""Amplitude of a second or third harmonic, as a share of the fundamental's, that no sine wave has."""
 
 LEAST_TONE = 0.15
 """Share of the power that stands above the noise floor in anything but noise."""
@@ -145,9 +145,10 @@ def _size(pitch: float) -> str | None:
 
 
 def _line_spectrum(straight: Array, ceiling: float) -> Array | None:
-    """Power per step of a log-frequency axis above the noise floor; zero above `ceiling`, None for mere noise.
+    """Power per step of log frequency above the noise floor; zero above `ceiling`, None for mere noise.
 
-    The floor is a low quantile of the power in each octave: lines and bands are narrower, so it is the ground between.
+    The floor is a low quantile of the power in each octave: lines and bands are narrower, so it is the ground
+    between.
     """
     count = fft.next_fast_len(len(straight))
     power = np.abs(fft.rfft(straight * signal.windows.hann(len(straight)), count)) ** 2
@@ -217,8 +218,8 @@ def _best_family(lines: Array) -> tuple[str, float, float]:
 def _shape(family: str, pitch: float, lines: Array, sound: Array, straight: Array) -> str:
     """Shape from the family of lines and from how the loudness swings.
 
-    One line is a sine, a tremolo or a noise band; strikes at 4 Hz make a bell even when only its lowest partial is
-    left. What has a third harmonic is a square wave without and a sawtooth with a second one.
+    One line is a sine, a tremolo or a noise band; strikes at 4 Hz make a bell even when only its lowest
+    partial is left. What has a third harmonic is a square wave without and a sawtooth with a second one.
     """
     if family in ("single", "bell"):
         swing, strikes, tremolo = _swing(_levelled(sound))
@@ -241,7 +242,7 @@ def _level(lines: Array, frequency: float) -> float:
 
 
 def _unrest(straight: Array, pitch: float) -> float:
-    """Relative swing of the envelope within a fifth of the pitch: 0 for a steady line, 0.5 for a band of noise."""
+    """Relative swing of the envelope within a fifth of the pitch: 0 for a steady line, 0.5 for noise."""
     spectrum = fft.fft(_levelled(straight))
     frequency = fft.fftfreq(len(straight), 1 / RATE)
     spectrum[(frequency < 0.8 * pitch) | (frequency > 1.25 * pitch)] = 0.0
@@ -250,10 +251,10 @@ def _unrest(straight: Array, pitch: float) -> float:
 
 
 def _swing(sound: Array) -> tuple[float, float, float]:
-    """Relative swing of the loudness, and the shares of it that come from strikes at 4 Hz and from 12 Hz alone.
+    """Relative swing of the loudness, and its shares that come from strikes at 4 Hz and from 12 Hz alone.
 
-    The envelope is sampled at 200 Hz and swings slower than 2.5 Hz do not count. A strike is sharp, so it swings at
-    the multiples of 4 Hz too; without a good part at 4 Hz itself it is none.
+    The envelope is sampled at 200 Hz and swings slower than 2.5 Hz do not count. A strike is sharp, so it
+    swings at the multiples of 4 Hz too; without a good part at 4 Hz itself it is none.
     """
     block = RATE // 200
     count = len(sound) // block
