@@ -1,7 +1,7 @@
-"""Write the scores of an `anygen eval toybox` report into README.md, between its results marks.
+"""Write the scores that `anygen eval` reported into README.md, between its results marks.
 
-anygen eval toybox --model toybox-tiny --json report.json
-python docs/fill_results.py report.json
+Usage: `python docs/fill_results.py toybox.json emergent.json`, with the files that `anygen eval toybox
+--json F` and `anygen eval emergent --json F` wrote.
 """
 
 from __future__ import annotations
@@ -31,12 +31,47 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def filled(readme: str, report: dict[str, Any]) -> str:
-    """Put the table of a report between the marks of a README.
+def emergent_table(report: dict[str, Any]) -> str:
+    """Format a report on emergent alignment: one row for every modality, group and attribute."""
+    lines = ["| modality | pairs | attribute | right, % [95% interval] | n | chance, % | paired bound, % |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for modality, rows in report["modalities"].items():
+        for group, label in GROUPS.items():
+            for name, row in rows[group].items():
+                share, low, high, chance = (_percent(row[key]) for key in ("share", "low", "high", "chance"))
+                cells = (modality, label, name, f"{share} [{low}, {high}]", str(row["count"]), chance)
+                lines.append(f"| {' | '.join(cells)} | {_percent(row['bound'])} |")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def section(report: dict[str, Any]) -> str:
+    """Say what a report of either suite found, with the command that prints it."""
+    asked = f"--count {report['count']} --seed {report['seed']}"
+    if report["suite"] == "emergent-alignment":
+        words = (
+            "Emergent alignment: zero-shot classification by cosine between text and modalities that were "
+            f"never paired with it, printed by `anygen eval emergent {asked}`. The bound is the same for images."
+        )
+        return f"{words}\n\n{emergent_table(report)}"
+    passed, total = sum(bar["passed"] for bar in report["bars"]), len(report["bars"])
+    words = (
+        "Share of the attributes asked for that the oracle reads back, printed by "
+        f"`anygen eval toybox --model {report['model']} {asked}`; {passed} of {total} of the suite's "
+        "requirements are met. `pair` is shape and color both right."
+    )
+    return f"{words}\n\n{table(report)}"
+
+
+def filled(readme: str, reports: list[dict[str, Any]]) -> str:
+    """Put the tables of reports between the marks of a README.
 
     Args:
         readme: text with the two marks.
-        report: what `anygen eval toybox --json` wrote.
+        reports: what `anygen eval SUITE --json` wrote.
 
     Returns:
         The text with everything between the marks replaced.
@@ -45,23 +80,16 @@ def filled(readme: str, report: dict[str, Any]) -> str:
     if not mark or END not in rest:
         raise SystemExit(f"Found no {BEGIN} ... {END} in the README, expected both marks; put them back.")
     first_line = rest.partition("\n")[0]
-    passed, total = sum(bar["passed"] for bar in report["bars"]), len(report["bars"])
-    command = (
-        f"anygen eval toybox --model {report['model']} --count {report['count']} --seed {report['seed']}"
-    )
-    words = (
-        f"Share of the attributes asked for that the oracle reads back, printed by `{command}`; "
-        f"{passed} of {total} of the suite's requirements are met. `pair` is shape and color both right."
-    )
-    return f"{head}{mark}{first_line}\n{words}\n\n{table(report)}\n{END}{rest.partition(END)[2]}"
+    sections = "\n\n".join(section(report) for report in reports)
+    return f"{head}{mark}{first_line}\n{sections}\n{END}{rest.partition(END)[2]}"
 
 
 def main() -> None:
-    """Fill README.md from the report that the command line names."""
-    if len(sys.argv) != 2:
-        raise SystemExit("Found no report, expected one: python docs/fill_results.py REPORT.json")
-    report = json.loads(Path(sys.argv[1]).read_text())
-    README.write_text(filled(README.read_text(), report))
+    """Fill README.md from the reports that the command line names."""
+    if len(sys.argv) < 2:
+        raise SystemExit("Found no report, expected: python docs/fill_results.py toybox.json emergent.json")
+    reports = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    README.write_text(filled(README.read_text(), reports))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import re
 import shlex
 from pathlib import Path
@@ -72,12 +71,17 @@ def test_results_are_filled_between_the_marks() -> None:
         "least": 0.85,
     }
     bar |= {"share": 0.9, "low": 0.85, "high": 0.94, "count": 200, "passed": True}
-    report = json.loads(json.dumps({"bars": [bar], "model": "m", "count": 200, "seed": 0}))
+    toybox = {"suite": "toybox", "bars": [bar], "model": "m", "count": 200, "seed": 0}
+    row = {"share": 0.9, "low": 0.85, "high": 0.94, "count": 200, "chance": 0.5, "bound": None}
+    rows = {"seen": {"size": row}, "held_out": {}}
+    emergent = {"suite": "emergent-alignment", "modalities": {"audio": rows}, "count": 200, "seed": 0}
+    reports = [toybox, emergent]
     readme = (ROOT / "README.md").read_text()
-    once = module.filled(readme, report)
+    once = module.filled(readme, reports)
     assert "| text-to-image | held out | image | pair 90.0 [85.0, 94.0] | 200 |" in once
-    assert module.filled(once, report) == once
+    assert "| audio | seen | size | 90.0 [85.0, 94.0] | 200 | 50.0 | - |" in once
+    assert module.filled(once, reports) == once
     assert once.partition("<!-- results:begin")[0] == readme.partition("<!-- results:begin")[0]
     assert once.partition("results:end -->")[2] == readme.partition("results:end -->")[2]
     with pytest.raises(SystemExit, match="expected both marks"):
-        module.filled("nothing", report)
+        module.filled("nothing", reports)
