@@ -23,6 +23,7 @@ from .common import (
     output_modalities,
     prepare_folder,
     print_json,
+    without_collection,
     write_whole,
 )
 
@@ -70,7 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
         start = time.perf_counter()
         pipe = load_pipeline(arguments)
         loaded = time.perf_counter()
-        reply = _answer(pipe, conversation, arguments)
+        with without_collection():  # the decoders' libraries are imported here
+            reply = _answer(pipe, conversation, arguments)
         answered = time.perf_counter()
         parts = _write_parts(reply, arguments)
         seconds = {
