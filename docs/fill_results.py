@@ -54,7 +54,7 @@ def section(report: dict[str, Any]) -> str:
     if report["suite"] == "emergent-alignment":
         words = (
             "Emergent alignment: zero-shot classification by cosine between text and modalities that were "
-            f"never paired with it, printed by `anygen eval emergent {asked}`. The bound is the same for images."
+            f"never paired with it, printed by `anygen eval emergent {asked}`; the bound is that of images."
         )
         return f"{words}\n\n{emergent_table(report)}"
     passed, total = sum(bar["passed"] for bar in report["bars"]), len(report["bars"])

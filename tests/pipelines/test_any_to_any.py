@@ -1,4 +1,4 @@
-"""`AnyGenPipeline` on a whole tiny model of random weights: every promise of the public contract but quality."""
+"""`AnyGenPipeline` on a whole tiny model of random weights: every promise of its contract but quality."""
 
 from __future__ import annotations
 
