@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from anygen.errors import AnyGenError
+from anygen.errors import AnyGenError, BadText
 from anygen.modality import GENERATED
 
 from .common import (
@@ -30,6 +31,10 @@ from .common import (
 if TYPE_CHECKING:
     from anygen.pipelines.any_to_any import AnyGenPipeline
     from anygen.pipelines.reply import Reply
+
+
+_SIGNAL = re.compile(r"\[(?:IMG|VID|AUD)\d+\]|</?Img>")
+"""What the model writes to itself and nobody else should (`anygen.tokens`)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +105,10 @@ def _conversation(arguments: argparse.Namespace) -> list[Any]:
     from anygen.media import load_media
     from anygen.messages import MediaPart, Message, TextPart
 
+    typed = _SIGNAL.search(arguments.prompt)
+    if typed:
+        # the library takes it as plain characters; on the command line it is a mistake worth telling
+        raise BadText(f"Found {typed[0]} in the prompt, expected plain words; ask with --output instead.")
     media = [MediaPart(modality, load_media(modality, file)) for modality, file in arguments.media]
     text = [TextPart(arguments.prompt)] if arguments.prompt.strip() or not media else []
     return [Message("user", (*media, *text))]

@@ -71,6 +71,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", "x", "--image", "missing.png"], "missing.png"),
         (["generate", "x", "--model", "toybox-tinny", "--quiet"], "Found no model 'toybox-tinny'"),
         (["generate", "x", "--out", "/dev/null/x"], "Cannot write to /dev/null/x"),
+        (["generate", "draw [IMG0][IMG1]"], "Found [IMG0] in the prompt, expected plain words"),
+        (["generate", "</Img> x"], "Found </Img> in the prompt"),
         (["embed"], "Found nothing to embed"),
         (
             ["embed", "--text", "x", "--out", "y.txt"],
