@@ -57,6 +57,11 @@ class DiffusionConfig:
     """File that keeps the encoded scenes."""
     image_unet: str | None = None
     """Image UNet whose spatial layers a video UNet starts from."""
+    num_frames: int = 16
+    """Frames of a film of two seconds."""
+    frozen: tuple[str, ...] = ()
+    """Parts of parameter names that stay as they started: with `.resnets.` a video UNet keeps how the image
+    UNet draws, and learns how things move."""
     object_weight: float = 4.0
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
@@ -77,8 +82,8 @@ class DiffusionConfig:
 class _Medium:
     """What differs between the three decoders before the UNet is called."""
 
-    draw: Callable[[list[Scene], np.random.Generator], Tensor]
-    """Scenes to autoencoder input, (n, channels, h, w), or (n, frames, channels, h, w) for films."""
+    draw: Callable[[list[Scene], np.random.Generator, int], Tensor]
+    """Scenes, randomness and frames to autoencoder input, (n, [frames,] channels, h, w)."""
     build: Callable[..., nn.Module]
     text_encoder: Any
     spec: Callable[[int, int], ConditioningSpec]
@@ -86,15 +91,16 @@ class _Medium:
     """Scenes that are encoded at once."""
 
 
-def _pictures(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
+def _pictures(scenes: list[Scene], rng: np.random.Generator, _: int) -> Tensor:
     return torch.from_numpy(visual.image_batch(scenes, rng=rng)).movedim(-1, 1).float() / 127.5 - 1
 
 
-def _films(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
-    return torch.from_numpy(visual.video_batch(scenes, rng=rng)).movedim(-1, 2).float() / 127.5 - 1
+def _films(scenes: list[Scene], rng: np.random.Generator, num_frames: int) -> Tensor:
+    frames = visual.video_batch(scenes, rng=rng, num_frames=num_frames)
+    return torch.from_numpy(frames).movedim(-1, 2).float() / 127.5 - 1
 
 
-def _sounds(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
+def _sounds(scenes: list[Scene], rng: np.random.Generator, _: int) -> Tensor:
     return log_mel(torch.from_numpy(sound.sound_batch(scenes, rng=rng)))[:, None]
 
 
@@ -165,7 +171,8 @@ class DiffusionStage:
         with torch.no_grad():
             for start in range(0, len(self.scenes), self.medium.chunk):
                 rng = np.random.default_rng((self.config.seed, 6, start))
-                data = self.medium.draw(self.scenes[start : start + self.medium.chunk], rng)
+                chunk = self.scenes[start : start + self.medium.chunk]
+                data = self.medium.draw(chunk, rng, self.config.num_frames)
                 frames = data.flatten(0, 1) if data.ndim == 5 else data
                 encoded = self.autoencoder.encode(frames).latent_dist.mode()
                 encoded = encoded * self.autoencoder.config.scaling_factor
@@ -186,8 +193,9 @@ class DiffusionStage:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def trainable_parameters(self) -> list[dict[str, Any]]:
-        """The UNet."""
-        return [{"params": list(self.unet.parameters())}]
+        """The UNet, but for what the configuration freezes."""
+        named = self.unet.named_parameters()
+        return [{"params": [p for n, p in named if not any(part in n for part in self.config.frozen)]}]
 
     def batch(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         """Latents, masks and captions of the scenes at `indices`."""
@@ -228,7 +236,12 @@ class DiffusionStage:
             modules["vocoder"] = SpeechT5HifiGan.from_pretrained(self.config.vocoder).eval()
         sizes: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"height": 64, "width": 64},
-            Modality.VIDEO: {"height": 64, "width": 64, "num_frames": 16, "fps": 8.0},
+            Modality.VIDEO: {
+                "height": 64,
+                "width": 64,
+                "num_frames": self.config.num_frames,
+                "fps": self.config.num_frames / 2,
+            },
             Modality.AUDIO: {"audio_length_in_s": 2.0},
         }
         defaults = DecoderDefaults(
