@@ -257,7 +257,7 @@ class PromptBuilder:
     def _check_turns(self, turns: Sequence[Turn], add_generation_prompt: bool) -> None:
         """Raise BadArgument unless the roles fit what is asked for."""
         roles = [turn.role for turn in turns]
-        if not any(role != "system" for role in roles):
+        if set(roles) <= {"system"}:
             raise BadArgument("the conversation has no turns, expected at least one user turn; add it")
         if "system" in roles[1:]:
             raise BadArgument("found a system turn in the middle, expected it first only; move it to the top")
@@ -277,7 +277,7 @@ class PromptBuilder:
             if isinstance(part, MediaPart | SlotPart):
                 writer.slot(part.modality, part.media if isinstance(part, MediaPart) else part.item)
             elif isinstance(part, SignalPart) and learned:
-                writer.signal(part, learned)
+                writer.signal(part)
             else:
                 found = "a signal" if isinstance(part, SignalPart) else type(part).__name__
                 raise BadArgument(
@@ -301,8 +301,7 @@ class PromptBuilder:
         if not prompts:
             raise BadArgument("found no prompts, expected at least one")
         shape = (len(prompts), max(len(prompt) for prompt in prompts))
-        input_ids = torch.full(shape, self.pad_id)
-        labels = torch.full(shape, IGNORED)
+        input_ids, labels = torch.full(shape, self.pad_id), torch.full(shape, IGNORED)
         attention_mask = torch.zeros(shape, dtype=torch.long)
         slot_mask = torch.zeros(shape, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
@@ -364,8 +363,8 @@ class _Writer:
         self._slots.append(Placed(modality=modality, start=start, length=length, item=item))
         self.ids([tokens.open_id] * (1 + length) + [tokens.close_id])
 
-    def signal(self, part: SignalPart, learned: bool) -> None:
-        """Add a whole signal group."""
+    def signal(self, part: SignalPart) -> None:
+        """Add a whole signal group; always learned."""
         group = self._builder.tokens.groups.get(part.modality)
         if group is None:
             valid = ", ".join(self._builder.tokens.groups)
@@ -374,7 +373,7 @@ class _Writer:
         start = len(self._ids)
         placed = Placed(modality=part.modality, start=start, length=len(group), item=part.target)
         self._signals.append(placed)
-        self.ids(group, learned=learned)
+        self.ids(group, learned=True)
 
     def finish(self) -> Prompt:
         """The prompt."""

@@ -7,6 +7,7 @@ adds them when it thinks that a vocabulary was resized: 2 x 262 MB at 7B).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,7 @@ def save_adapter(llm: Any, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_contiguous(row_parameters(llm)), folder / ROWS_WEIGHTS, metadata={"format": "pt"})
     if has_lora(llm):
-        config = llm.peft_config[ADAPTER_NAME]
+        config = copy.copy(llm.peft_config[ADAPTER_NAME])
         config.base_model_name_or_path = None  # a path of this machine means nothing elsewhere
         config.inference_mode = True
         config.save_pretrained(folder)
