@@ -1,1 +1,1 @@
-"""app."""
+"""The faces of anygen: the `anygen` command."""

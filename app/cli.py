@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from .command_generate import GENERATE
 from .command_inspect import INSPECT
 from .command_toybox import TOYBOX
 from .command_train import TRAIN
-from .common import Command
+from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
     command.name: command for command in (GENERATE, CHAT, EMBED, INSPECT, TRAIN, EVAL, TOYBOX)
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad usage or bad input, 1 anything else.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # answers may have characters that a locale lacks
     try:
         parser = build_parser()
         arguments = parser.parse_args(argv)
@@ -101,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    set_up_logging(quiet=getattr(arguments, "quiet", False))
     try:
         COMMANDS[arguments.command].run(arguments)
         return DONE

@@ -12,7 +12,16 @@ from anygen.errors import AnyGenError, BadArgument
 from anygen.modality import Modality
 
 from .attachments import load_attachment
-from .common import SUFFIXES, Command, add_model_arguments, load_pipeline, number, prepare_folder, write_whole
+from .common import (
+    SUFFIXES,
+    Command,
+    add_model_arguments,
+    load_pipeline,
+    number,
+    prepare_folder,
+    printable,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from anygen.messages import Message
@@ -106,9 +115,14 @@ class Chat:
 
         media = [MediaPart(modality, medium) for modality, medium in self.attached]
         question = Message("user", (*media, *([TextPart(line)] if line else [])))
+        said: int | None = None
         for event in self.pipe.stream([*self.history, question], seed=self.seed):
             if isinstance(event, events.TextDelta):
-                print(event.text, end="", flush=True)
+                gap = (
+                    " " if said is not None and event.index != said else ""
+                )  # media stand between two texts of an answer
+                said = event.index
+                print(gap + printable(event.text), end="", flush=True)
             elif isinstance(event, events.MediaFinished):
                 print(f"\n[{event.modality.value}: {self._save(event.modality, event.part.media)}]")
             elif isinstance(event, events.Done):

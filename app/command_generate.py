@@ -24,6 +24,7 @@ from .common import (
     output_modalities,
     prepare_folder,
     print_json,
+    printable,
     without_collection,
     write_whole,
 )
@@ -162,7 +163,8 @@ def _write_parts(reply: Reply, arguments: argparse.Namespace) -> list[dict[str, 
 
 def _print_parts(parts: list[dict[str, str]], stdout: TextIO) -> None:
     for part in parts:
-        stdout.write(f"{part['text'].strip()}\n" if "text" in part else f"{part['type']}: {part['path']}\n")
+        line = printable(part["text"].strip()) if "text" in part else f"{part['type']}: {part['path']}"
+        stdout.write(f"{line}\n")
     stdout.flush()
 
 

@@ -190,7 +190,6 @@ def load_embedder(arguments: argparse.Namespace) -> EmbeddingPipeline:
 
 def quiet_libraries() -> None:
     """Keep the progress bars and advice of the libraries underneath off the terminal."""
-    import logging
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -198,8 +197,19 @@ def quiet_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     warnings.simplefilter("ignore")
+
+
+def set_up_logging(*, quiet: bool) -> None:
+    """Show warnings of the program on stderr as lines like all others.
+
+    Args:
+        quiet: show errors alone.
+    """
+    import logging
+
+    level = logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="anygen: %(message)s", stream=sys.stderr)
 
 
 def note(arguments: argparse.Namespace, text: str) -> None:
@@ -250,6 +260,18 @@ def clean_stdout() -> Iterator[TextIO]:
     real = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield real
+
+
+def printable(text: str) -> str:
+    """Take out what would steer a terminal; a model may write any character.
+
+    Args:
+        text: what a model wrote.
+
+    Returns:
+        The text with control characters other than line feed and tab replaced.
+    """
+    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
 
 
 def print_json(value: Any, stream: TextIO) -> None:

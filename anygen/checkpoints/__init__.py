@@ -1,1 +1,1 @@
-"""checkpoints."""
+"""Model folders: found by name, read strictly, written whole, every file with its hash."""

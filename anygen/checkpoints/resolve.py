@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anygen.config import AnyGenConfig, Part, Reference, from_json, read_json
 from anygen.errors import BadArgument, CheckpointCorrupt, MissingPart
+from anygen.presets import PRESETS
 
 CONFIG = "config.json"
 """Name of the file that makes a folder a model folder."""
@@ -60,6 +61,11 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None) -> Path:
         if not (folder / CONFIG).is_file():
             raise MissingPart(f"The repository {name} has no {CONFIG}, expected a model folder of anygen.")
         return folder
+    if name in PRESETS:
+        raise MissingPart(
+            f"{name} is a configuration whose projections are not trained here; train or import them, and give the "
+            "folder of the model."
+        )
     near = difflib.get_close_matches(name, bundled_names(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"bundled: {', '.join(bundled_names()) or 'none'}."
     shown = name if len(name) <= 200 else name[:197] + "..."

@@ -59,7 +59,7 @@ def test_generate_prints_one_json_object_and_writes_whole_files(
         [sys.executable, "-m", "anygen.app.cli", *arguments[:-1], "twin", "--quiet"],
         capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
-    assert twin.returncode == 0 and twin.stderr == ""
+    assert (twin.returncode, twin.stderr) == (0, "")
     again = json.loads(twin.stdout)
     assert again["text"] == result["text"]
     for one, two in zip(result["parts"], again["parts"], strict=True):

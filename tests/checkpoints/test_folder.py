@@ -34,6 +34,8 @@ def test_names_folders_and_hub_ids(tiny_folder: Path, tmp_path: Path) -> None:
         MissingPart, match="Found no model 'nothing', expected a bundled name, a folder or owner/"
     ):
         resolve("nothing")
+    with pytest.raises(MissingPart, match="nextgpt-7b is a configuration whose projections are not trained"):
+        resolve("nextgpt-7b")
     with pytest.raises(MissingPart, match="Found no model ''"):
         resolve("")
     with pytest.raises(MissingPart, match="has no config.json, expected a model folder; check the path"):
