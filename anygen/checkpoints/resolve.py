@@ -63,8 +63,8 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None) -> Path:
         return folder
     if name in PRESETS:
         raise MissingPart(
-            f"{name} is a configuration whose projections are not trained here; train or import them, and give "
-            "the folder of the model."
+            f"{name} is a configuration whose projections are not trained here; train or import them and "
+            "give the folder of the model."
         )
     near = difflib.get_close_matches(name, bundled_names(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"bundled: {', '.join(bundled_names()) or 'none'}."
