@@ -41,7 +41,7 @@ def test_the_seed_fixes_every_file(tmp_path):
     export(tmp_path / "c", count=2, seed=8)
     first, second = content(tmp_path / "a"), content(tmp_path / "b")
     assert set(first) == set(second)
-    # The encoder's rate control may spend its bits on a film in two ways, so films are compared by what they show.
+    # Rate control may spend its bits on a film in two ways, so films are compared by what they show.
     for path in first:
         if path.endswith(".mp4"):
             films = [load_media(Modality.VIDEO, tmp_path / name / path).frames for name in ("a", "b")]
