@@ -142,7 +142,9 @@ def test_stereo_sounds_are_read_even_when_the_channels_cancel():
 
 def test_a_sound_that_is_none_of_the_world_reads_as_nothing():
     noise = RNG(0).uniform(-0.8, 0.8, 32000)
-    for samples in (np.zeros(32000), np.zeros(50), noise, noise[:3000]):
+    click = 0.02 * noise
+    click[16000:16010] = 0.9
+    for samples in (np.zeros(32000), np.zeros(50), noise, noise[:3000], click):
         audio = Audio(samples=samples[None].astype(np.float32), sample_rate=16000)
         assert set(read(Modality.AUDIO, audio).values()) == {None}
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)

@@ -74,8 +74,8 @@ def _look(values: Array, least: float) -> tuple[Reading, float | None]:
     silhouette = read_silhouette((rise / top).astype(np.float32))
     if silhouette is None:
         return nothing, None
-    inner = ndimage.binary_erosion(rise > 0.6 * top)
-    level = float(np.median(values[inner])) if inner.sum() >= 8 else ground + top
+    depth = ndimage.distance_transform_edt(rise > 0.5 * top)
+    level = float(np.median(values[depth >= 0.7 * depth.max()]))
     return {"shape": silhouette.shape, "size": silhouette.size}, level
 
 

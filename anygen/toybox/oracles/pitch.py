@@ -27,6 +27,9 @@ STEPS = 24
 LOWEST = 80.0
 """Hz at which the log-frequency axis starts."""
 
+LEAST_MOMENTS = 4
+"""Windows that must be loud enough for a glide to be told."""
+
 GLIDES = np.linspace(-1.5, 1.5, 13)
 """Octaves over the clip that are tried."""
 
@@ -62,16 +65,18 @@ def find_glide(sound: Array) -> Glide:
         The glide; 0 octaves for a sound of constant pitch and for one without any pitch.
     """
     picture, moments = _log_spectrogram(sound)
+    if len(moments) < LEAST_MOMENTS:
+        return Glide(octaves=0.0, course=np.zeros(len(sound)))
     progress = moments / len(sound)
     scores = np.array([_agreement(picture, progress * glide * STEPS) for glide in GLIDES])
     best = int(np.argmax(scores))
     if scores[best] < 1.1 * scores[len(GLIDES) // 2]:
         best = len(GLIDES) // 2
     coarse = GLIDES[best] * progress
-    fine = _refine(picture, coarse)
+    fine = _refine(picture, coarse, progress)
     course = np.interp(np.arange(len(sound)), moments, fine)
-    weight = np.polynomial.polynomial.polyfit(progress, fine, 1)
-    return Glide(octaves=float(weight[1]), course=course - weight[0])
+    start, slope = np.polynomial.polynomial.polyfit(progress, fine, 1)
+    return Glide(octaves=float(slope), course=course - start)
 
 
 def straighten(sound: Array, glide: Glide) -> Array:
@@ -109,8 +114,8 @@ def _agreement(picture: Array, steps: Array) -> float:
     return float((_shifted(picture, steps).mean(0) ** 2).sum())
 
 
-def _refine(picture: Array, coarse: Array) -> Array:
-    """Correct the glide by a straight line through each moment's own offset from the mean spectrum."""
+def _refine(picture: Array, coarse: Array, progress: Array) -> Array:
+    """Correct the glide by a smooth curve through each moment's own offset from the mean spectrum."""
     straight = _shifted(picture, coarse * STEPS)
     mean = ndimage.gaussian_filter1d(straight.mean(0), 0.7)
     offsets = np.arange(-4, 5)
@@ -119,8 +124,9 @@ def _refine(picture: Array, coarse: Array) -> Array:
     rows = np.arange(len(straight))
     left, middle, right = scores[rows, peak - 1], scores[rows, peak], scores[rows, peak + 1]
     curve = left - 2 * middle + right
-    delta = np.where(curve < -1e-12, 0.5 * (left - right) / np.where(curve < -1e-12, curve, -1.0), 0.0)
+    peaked = curve < -1e-12
+    delta = np.where(peaked, 0.5 * (left - right) / np.where(peaked, curve, -1.0), 0.0)
     offset = (offsets[peak] + np.clip(delta, -1, 1)) / STEPS
     degree = 2 if len(rows) >= 16 else 1
-    line = np.polynomial.polynomial.polyfit(coarse_progress := np.linspace(0, 1, len(rows)), offset, degree)
-    return coarse + np.polynomial.polynomial.polyval(coarse_progress, line)
+    curve_fit = np.polynomial.polynomial.polyfit(progress, offset, degree)
+    return coarse + np.polynomial.polynomial.polyval(progress, curve_fit)
