@@ -31,6 +31,7 @@ def toybox_tiny() -> AnyGenConfig:
     return AnyGenConfig(
         name="toybox-tiny",
         description="Any-to-any generation in the toybox world, small enough for two CPU cores",
+        chat_template="toybox",
         encoder=EncoderConfig(embed_dim=256, **_OURS),
         input_projection=InputProjectionConfig(num_tokens=4, **_OURS),
         llm=LanguageModelConfig(hidden_dim=192, context_length=512, **_OURS),
