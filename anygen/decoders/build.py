@@ -205,7 +205,7 @@ def build_clap_text_encoder(
 
 def build_vocoder(*, upsample_initial_channel: int) -> SpeechT5HifiGan:
     """HiFi-GAN (Kong et al. 2020) from 64 log-mel bins, hop 160, to 16 kHz."""
-    return SpeechT5HifiGan(
+    vocoder = SpeechT5HifiGan(
         SpeechT5HifiGanConfig(
             model_in_dim=64,
             sampling_rate=16_000,
@@ -217,3 +217,8 @@ def build_vocoder(*, upsample_initial_channel: int) -> SpeechT5HifiGan:
             normalize_before=False,
         )
     )
+    # transformers starts with weights of spread 0.01, which fade to silence over the layers and hardly train.
+    for module in vocoder.modules():
+        if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
+            module.reset_parameters()
+    return vocoder

@@ -188,7 +188,7 @@ def write_mp4(video: Video, path: str | os.PathLike[str], tags: Mapping[str, str
     with av.open(os.fspath(path), "w", format="mp4", container_options=options) as container:
         if tags:
             container.metadata["comment"] = json.dumps(dict(tags))
-        # Macroblock-tree rate control now and then spends its bits in another way: the same film, other bytes.
+        # Macroblock-tree rate control now and then spends its bits otherwise: the same film, other bytes.
         codec = {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}
         stream: Any = container.add_stream("libx264", rate=rate, options=codec)
         stream.height, stream.width = frames.shape[1:3]

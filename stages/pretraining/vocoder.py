@@ -24,6 +24,9 @@ from anygen.modality import Modality
 from anygen.toybox import sound
 from anygen.toybox.scene import sample_scene
 
+AUDIBLE = -5.0
+"""Log-mel magnitude, about 60 dB below the loudest tone."""
+
 RESOLUTIONS = ((2048, 512), (1024, 160), (512, 128), (128, 32))
 """(FFT size, hop) of the STFT loss; the longest resolves the lowest pitch's partials."""
 
@@ -49,11 +52,16 @@ def stft_loss(predicted: Tensor, target: Tensor) -> Tensor:
     for size, hop in RESOLUTIONS:
         window = torch.hann_window(size)
         a, b = (
-            torch.stft(x, size, hop, window=window, return_complex=True).abs().clamp(min=1e-5)
+            torch.stft(x, size, hop, window=window, return_complex=True).abs().clamp(min=0.05)
             for x in (predicted, target)
         )
         losses.append(torch.linalg.norm(b - a) / torch.linalg.norm(b) + (b.log() - a.log()).abs().mean())
     return torch.stack(losses).mean()
+
+
+def _mel_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """L1 of the log-mels above the audible floor: below it nobody hears, and most bins lie there."""
+    return F.l1_loss(log_mel(predicted).clamp(min=AUDIBLE), log_mel(target).clamp(min=AUDIBLE))
 
 
 class VocoderStage:
@@ -100,7 +108,7 @@ class VocoderStage:
         """STFT loss plus log-mel L1 on the waveform that comes out."""
         mels, waveforms = batch
         made = self.model(mels)
-        spectral, mel = stft_loss(made, waveforms), F.l1_loss(log_mel(made), log_mel(waveforms))
+        spectral, mel = stft_loss(made, waveforms), _mel_loss(made, waveforms)
         return {"loss": spectral + mel, "stft": spectral, "mel": mel}, {}
 
     def evaluate(self) -> dict[str, float]:
