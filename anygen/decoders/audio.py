@@ -16,6 +16,7 @@ from ..errors import BadArgument
 from ..modality import Modality
 from .base import ConditioningSpec, OnStep
 from .latents import MAX_SECONDS, check_finite, check_limit, decode, encode, memory_errors, sample_latents
+from .mel import with_frame_clock
 from .parts import DecoderParts
 from .preview import draw_mel
 
@@ -73,7 +74,8 @@ class AudioDecoder:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, C, t, b) to waveforms (B, n) at the vocoder's rate; differentiable."""
-        mel = decode(self.parts, latents)[:, 0]
+        period = self.vocoder.config.to_dict().get("frame_clock", 0)  # ours; published vocoders have none
+        mel = with_frame_clock(decode(self.parts, latents)[:, 0], period)
         with memory_errors():
             return self.vocoder(mel.to(next(self.vocoder.parameters()).dtype)).float().view(len(mel), -1)
 

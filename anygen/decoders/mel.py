@@ -7,6 +7,7 @@ at 1e-5.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -28,6 +29,9 @@ MAX_HZ = 8_000.0
 """Upper edge of the last band."""
 FLOOR = 1e-5
 """Smallest band magnitude before the logarithm, so silence is log(1e-5) = -11.51."""
+
+CLOCK_LEVEL, CLOCK_SWING = -7.0, 3.5
+"""Mean and amplitude of the frame clock: those of log-mels."""
 
 
 @lru_cache(maxsize=8)
@@ -78,3 +82,23 @@ def log_mel(waveform: Tensor, *, center: bool = False) -> Tensor:
     padded = F.pad(waveform.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
     spectrum = torch.stft(padded, FFT_SIZE, HOP, window=window, center=False, return_complex=True)
     return torch.log((spectrum.abs().transpose(1, 2) @ filters).clamp(min=FLOOR))
+
+
+def with_frame_clock(mel: Tensor, period: int) -> Tensor:
+    """Write the frame's number, modulo a period, into the two highest bands, as a cosine and a sine.
+
+    A convolutional vocoder gives equal frames equal sound, so a steady tone can only come out at multiples
+    of the frame rate (100 Hz). The clock tells frames apart: multiples of 100 / period Hz become possible.
+
+    Args:
+        mel: (B, T, 64) log-mels that begin with the sound.
+        period: Frames of one turn; 0 leaves the log-mels as they are (all published vocoders).
+
+    Returns:
+        (B, T, 64).
+    """
+    if period == 0:
+        return mel
+    angle = torch.arange(mel.shape[1], device=mel.device) * (2 * math.pi / period)
+    hands = CLOCK_LEVEL + CLOCK_SWING * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return torch.cat([mel[..., :-2], hands.to(mel).expand(len(mel), -1, -1)], dim=-1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anygen.decoders.build import build_vocoder, load_autoencoder
-from anygen.decoders.mel import HOP, log_mel
+from anygen.decoders.mel import HOP, log_mel, with_frame_clock
 from anygen.media import Audio
 from anygen.modality import Modality
 from anygen.toybox import sound
@@ -37,6 +37,8 @@ class VocoderConfig:
 
     upsample_initial_channel: int
     """Channels before the first upsampling; each of the four halves them."""
+    frame_clock: int = 5
+    """Period of the clock in its input: 5 frames allow multiples of 20 Hz, so 220 and 880 Hz."""
     segment_frames: int = 64
     """Mel frames per training segment."""
     autoencoder: str | None = None
@@ -73,7 +75,9 @@ class VocoderStage:
     def __init__(self, config: VocoderConfig) -> None:
         self.config = config
         torch.manual_seed(config.seed)
-        self.model = build_vocoder(upsample_initial_channel=config.upsample_initial_channel)
+        self.model = build_vocoder(
+            upsample_initial_channel=config.upsample_initial_channel, frame_clock=config.frame_clock
+        )
         self.autoencoder = load_autoencoder(config.autoencoder) if config.autoencoder else None
 
     def modules(self) -> dict[str, nn.Module]:
@@ -94,6 +98,7 @@ class VocoderStage:
             half = len(indices) // 2
             with torch.no_grad():
                 mels[:half] = self._reconstruct(mels[:half])
+        mels = with_frame_clock(mels, self.config.frame_clock)
         frames = self.config.segment_frames
         starts = rng.integers(0, mels.shape[1] - frames + 1, len(indices))
         cut = [m[s : s + frames] for m, s in zip(mels, starts, strict=True)]
@@ -124,7 +129,8 @@ class VocoderStage:
         expected = [s.revealed(Modality.AUDIO) for s in scenes]
         scores = {}
         for name, frames in inputs.items():
-            made = torch.cat([self.model(x) for x in frames.split(16)]).clamp(-1, 1).numpy()
+            clocked = with_frame_clock(frames, self.config.frame_clock)
+            made = torch.cat([self.model(x) for x in clocked.split(16)]).clamp(-1, 1).numpy()
             sounds = [Audio(samples=w[None], sample_rate=16_000) for w in made]
             for attribute, (right, count) in grade(Modality.AUDIO, sounds, expected).items():
                 scores[f"{name}/{attribute}"] = right / count
