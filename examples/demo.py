@@ -24,7 +24,7 @@ from anygen.toybox import caption, read
 INPUTS = Path(__file__).resolve().parent / "inputs"
 PICTURE, SOUND = INPUTS / "red-star.png", INPUTS / "rising-ring.wav"
 
-MIXED = "Animate the picture with the motion of the sound"
+MIXED = "Draw the sound in the color of the picture"
 """Asked on the command line, of the picture and the sound together."""
 EDIT = "Draw it in blue"
 """Asked in Python, of the sound alone: the shape and the size are what it sounds like."""
