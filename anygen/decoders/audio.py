@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,14 +13,14 @@ from anygen.media import Audio
 
 from ..errors import BadArgument
 from ..modality import Modality
-from .base import ConditioningSpec, OnStep
+from .base import OnStep
+from .folder import FolderDecoder
 from .latents import MAX_SECONDS, check_finite, check_limit, decode, encode, memory_errors, sample_latents
 from .mel import with_frame_clock
-from .parts import DecoderParts
 from .preview import draw_mel
 
 
-class AudioDecoder:
+class AudioDecoder(FolderDecoder):
     """From (B, 1, width) unit-norm conditioning to mono sounds.
 
     Args:
@@ -29,30 +28,6 @@ class AudioDecoder:
     """
 
     modality = Modality.AUDIO
-
-    def __init__(self, parts: DecoderParts) -> None:
-        self.parts = parts
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> Self:
-        """Open a folder in AudioLDM's layout, lazily; raises as `DecoderParts.open`."""
-        return cls(DecoderParts.open(Modality.AUDIO, folder, device=device, dtype=dtype))
-
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write the folder that `from_pretrained` reads; `dtype` is that of the weights on disk."""
-        self.parts.save(folder, dtype=dtype)
-
-    @property
-    def spec(self) -> ConditioningSpec:
-        """What the UNet is conditioned on."""
-        return self.parts.spec
-
-    @property
-    def negative_prompt_embeds(self) -> Tensor:
-        """(1, 1, width) embedding of the empty text."""
-        return self.parts.negative_prompt_embeds
 
     @property
     def vocoder(self) -> Any:
@@ -63,10 +38,6 @@ class AudioDecoder:
     def hop(self) -> int:
         """Samples per log-mel frame."""
         return math.prod(self.vocoder.config.upsample_rates)
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """(B, 1, width) unit-norm embeddings of the frozen text encoder; raises BadText or MissingPart."""
-        return self.parts.encode_text(list(texts))
 
     def encode(self, mel: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Log-mels (B, T, bins) to scaled latents (B, C, t, b): the mode, or a sample with a generator."""

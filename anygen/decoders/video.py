@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,7 +12,8 @@ from anygen.media import Video
 
 from ..errors import BadArgument
 from ..modality import Modality
-from .base import ConditioningSpec, OnStep
+from .base import OnStep
+from .folder import FolderDecoder
 from .latents import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -26,11 +25,10 @@ from .latents import (
     encode,
     sample_latents,
 )
-from .parts import DecoderParts
 from .preview import draw_pixels
 
 
-class VideoDecoder:
+class VideoDecoder(FolderDecoder):
     """From (B, tokens, width) conditioning to video clips.
 
     Args:
@@ -38,34 +36,6 @@ class VideoDecoder:
     """
 
     modality = Modality.VIDEO
-
-    def __init__(self, parts: DecoderParts) -> None:
-        self.parts = parts
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> Self:
-        """Open a folder in Zeroscope's layout, lazily; raises as `DecoderParts.open`."""
-        return cls(DecoderParts.open(Modality.VIDEO, folder, device=device, dtype=dtype))
-
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write the folder that `from_pretrained` reads; `dtype` is that of the weights on disk."""
-        self.parts.save(folder, dtype=dtype)
-
-    @property
-    def spec(self) -> ConditioningSpec:
-        """What the UNet is conditioned on."""
-        return self.parts.spec
-
-    @property
-    def negative_prompt_embeds(self) -> Tensor:
-        """(1, tokens, width) embedding of the empty text."""
-        return self.parts.negative_prompt_embeds
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """(B, tokens, width) embeddings of the frozen text encoder; raises BadText or MissingPart."""
-        return self.parts.encode_text(list(texts))
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Pixels (B, F, 3, H, W) in [-1, 1] to scaled latents (B, C, F, h, w), the mode or drawn."""
