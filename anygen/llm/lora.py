@@ -132,6 +132,7 @@ def save_adapter(llm: Any, folder: str | Path) -> None:
         config = copy.copy(llm.peft_config[ADAPTER_NAME])
         config.base_model_name_or_path = None  # a path of this machine means nothing elsewhere
         config.inference_mode = True
+        config.target_modules = sorted(config.target_modules or ())  # peft keeps a set: its order is chance
         config.save_pretrained(folder)
         state = {_PREFIX + _short(name): p for name, p in lora_parameters(llm).items()}
         save_file(_contiguous(state), folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
