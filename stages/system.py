@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextMod
 from anygen.encoders.imagebind.folder import load_encoder, load_processor
 from anygen.llm import add_lora, extend_vocabulary, load_adapter, load_backbone, save_adapter
 from anygen.llm.lora import has_lora
-from anygen.modality import GENERATED, MEDIA_INPUTS, Modality
+from anygen.modality import Modality
 from anygen.model import AnyGenModel, ModelOutput
 from anygen.projections import InputProjection, OutputProjection
 from anygen.prompting import PromptBatch, PromptBuilder, TrainingTurn
@@ -233,16 +233,3 @@ def ensure_lora(model: AnyGenModel, *, rank: int, alpha: int, dropout: float) ->
     """Give the language model a fresh adapter unless the stage before left one."""
     if not has_lora(model.llm):
         add_lora(model.llm, rank=rank, alpha=alpha, dropout=dropout)
-
-
-__all__ = [
-    "GENERATED",
-    "MEDIA_INPUTS",
-    "Group",
-    "ProjectionConfig",
-    "System",
-    "SystemConfig",
-    "ensure_lora",
-    "load_trained",
-    "save_trained",
-]

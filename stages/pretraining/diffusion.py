@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextModel, SpeechT5HifiGan
 
-from anygen.decoders.audio import AudioDecoder
 from anygen.decoders.base import ConditioningSpec, Decoder
 from anygen.decoders.build import (
     build_audio_unet,
@@ -25,11 +24,10 @@ from anygen.decoders.build import (
     load_image_unet,
 )
 from anygen.decoders.denoising import denoising_loss
-from anygen.decoders.image import ImageDecoder
 from anygen.decoders.inflate import init_video_from_image
 from anygen.decoders.mel import log_mel
 from anygen.decoders.parts import DecoderDefaults, DecoderParts
-from anygen.decoders.video import VideoDecoder
+from anygen.decoders.registry import DECODERS
 from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.toybox import sound, visual
@@ -116,12 +114,6 @@ MEDIA: dict[Modality, _Medium] = {
     Modality.IMAGE: _Medium(_pictures, build_image_unet, CLIPTextModel, _cross_attention, 64),
     Modality.VIDEO: _Medium(_films, build_video_unet, CLIPTextModel, _cross_attention, 8),
     Modality.AUDIO: _Medium(_sounds, build_audio_unet, ClapTextModelWithProjection, _class_label, 64),
-}
-
-DECODERS: dict[Modality, Any] = {
-    Modality.IMAGE: ImageDecoder,
-    Modality.AUDIO: AudioDecoder,
-    Modality.VIDEO: VideoDecoder,
 }
 
 
@@ -250,7 +242,7 @@ class DiffusionStage:
             **sizes[self.config.modality],
         )
         parts = DecoderParts(self.config.modality, modules, spec=self.spec, defaults=defaults)
-        return DECODERS[self.config.modality](parts)
+        return cast(Decoder, DECODERS[self.config.modality](parts))
 
     def evaluate(self) -> dict[str, float]:
         """Share of attributes that the oracle reads in samples from full captions, seen and held out."""
