@@ -1,0 +1,1 @@
+"""The generation engine: one model in a process of its own, behind a bounded queue."""

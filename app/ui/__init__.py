@@ -1,0 +1,1 @@
+"""The Streamlit app: pages and what they share."""

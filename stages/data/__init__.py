@@ -1,0 +1,1 @@
+"""Data sets as people have them: one typed record, a reader for each format."""
