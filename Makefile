@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 export PIP_NO_INPUT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format bundle clean
+.PHONY: help setup demo test test-all test-browser lint format bundle clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,10 @@ test: $(STAMP) ## The default tests
 	@$(PY) -m pytest -q
 
 test-all: $(STAMP) ## The default tests and the slow ones
-	@$(PY) -m pytest -q -m 'not gpu and not weights'
+	@$(PY) -m pytest -q -m 'not gpu and not weights and not browser'
+
+test-browser: $(STAMP) ## The app's tests in Chromium (Debian's chromium, or any on the PATH)
+	@$(PY) -m pytest -q -m browser
 
 # import-linter and mypy cannot see the package-dir mapping of an editable install: they get an installed copy.
 lint: $(STAMP) ## ruff, import-linter and mypy
