@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from anygen.errors import AnyGenError, Cancelled, NonFinite, OutOfMemory
 
+from .command_app import APP
 from .command_chat import CHAT
 from .command_embed import EMBED
 from .command_eval import EVAL
@@ -25,7 +26,7 @@ from .command_train import TRAIN
 from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (GENERATE, CHAT, EMBED, INSPECT, TRAIN, EVAL, TOYBOX)
+    command.name: command for command in (GENERATE, CHAT, APP, EMBED, INSPECT, TRAIN, EVAL, TOYBOX)
 }
 """Every command by its name, in the order of the help."""
 
