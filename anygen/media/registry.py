@@ -194,6 +194,6 @@ def load_tags(path: str | os.PathLike[str] | bytes, limits: MediaLimits | None =
         comment = container.metadata.get("comment", "")
     try:
         tags = json.loads(comment)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
