@@ -186,7 +186,7 @@ def embed_tags(content: bytes, tags: MediaTags) -> bytes:
 
 
 def _kind(source: str | os.PathLike[str] | bytes) -> str | None:
-    """ "png", "wav" or "mp4" by the first bytes, None for anything else."""
+    """One of png, wav and mp4 by the first bytes, None for anything else."""
     if isinstance(source, bytes):
         head = source[:12]
     else:
