@@ -1,0 +1,37 @@
+"""The server that `anygen app` becomes: Streamlit's, with a workspace cookie and an engine that starts along.
+
+Streamlit runs this file as a script, so imports are absolute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from starlette.middleware import Middleware
+
+from anygen.app.ui.services import close_services, warm_up
+from anygen.app.ui.workspace import WorkspaceCookie
+
+
+@asynccontextmanager
+async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
+    """Start the engine with the server and end it with the server.
+
+    Args:
+        server: the app that starts.
+
+    Yields:
+        Nothing to remember.
+    """
+    warm_up()
+    try:
+        yield {}
+    finally:
+        close_services()
+
+
+app = st.App(Path(__file__).with_name("main.py"), lifespan=lifespan, middleware=[Middleware(WorkspaceCookie)])
