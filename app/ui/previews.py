@@ -11,8 +11,10 @@ from PIL import Image, ImageDraw
 
 from anygen.modality import Modality
 
-_DEPTH = ((13, 20, 60), (32, 92, 150), (70, 175, 170), (190, 220, 150), (252, 244, 200))
-_HEAT = ((8, 8, 24), (92, 20, 110), (200, 55, 75), (248, 150, 40), (252, 250, 190))
+DEPTH_RAMP = ((13, 20, 60), (32, 92, 150), (70, 175, 170), (190, 220, 150), (252, 244, 200))
+"""Colors of depth maps from the farthest to the nearest."""
+HEAT_RAMP = ((8, 8, 24), (92, 20, 110), (200, 55, 75), (248, 150, 40), (252, 250, 190))
+"""Colors of thermal maps from the coldest to the hottest."""
 _AXES = ("#c8452c", "#2e8b6f", "#3569b8", "#e39b7c", "#8fc7b2", "#93b2e0")
 _SIDE = 256
 _PLOT = (480, 200)
@@ -32,9 +34,9 @@ def sensor_picture(modality: Modality, path: Path) -> bytes:
     if modality is Modality.IMU:
         picture = _traces(values)
     elif modality is Modality.DEPTH:
-        picture = _colored(-values, known=values > 0, ramp=_DEPTH)
+        picture = _colored(-values, known=values > 0, ramp=DEPTH_RAMP)
     else:
-        picture = _colored(values, known=np.ones_like(values, dtype=bool), ramp=_HEAT)
+        picture = _colored(values, known=np.ones_like(values, dtype=bool), ramp=HEAT_RAMP)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
