@@ -17,6 +17,7 @@ from anygen.errors import AnyGenError, Cancelled, NonFinite, OutOfMemory
 
 from .command_app import APP
 from .command_chat import CHAT
+from .command_data import DATA
 from .command_embed import EMBED
 from .command_eval import EVAL
 from .command_generate import GENERATE
@@ -26,7 +27,7 @@ from .command_train import TRAIN
 from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (GENERATE, CHAT, APP, EMBED, INSPECT, TRAIN, EVAL, TOYBOX)
+    command.name: command for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, TRAIN, EVAL, TOYBOX)
 }
 """Every command by its name, in the order of the help."""
 
