@@ -211,7 +211,17 @@ class AnyGenPipeline:
             Modality.AUDIO: audio_options,
             Modality.VIDEO: video_options,
         }
-        request = self._request([value], outputs, seed, media, given)
+        return self.stream_request(self._request([value], outputs, seed, media, given))
+
+    def stream_request(self, request: Request) -> Iterator[Event]:
+        """Answer a checked request, event by event; `stream` is made of this.
+
+        Args:
+            request: with one conversation.
+
+        Returns:
+            As `stream`.
+        """
 
         def work(report: Callable[[Event], None], stop: Stop) -> None:
             self._answering.answer(request, report=report, should_stop=stop)

@@ -61,7 +61,7 @@ def encode_slots(model: AnyGenModel, slots: Sequence[Placed], *, batch_size: int
 
     Args:
         model: whose encoder is lazy (`anygen.checkpoints.folder.load_model`).
-        slots: media items in the order of the prompts.
+        slots: media items in the order of the prompts; a tensor (encoder_dim,) is a vector already.
         batch_size: items that go through a tower at once.
 
     Returns:
@@ -73,9 +73,9 @@ def encode_slots(model: AnyGenModel, slots: Sequence[Placed], *, batch_size: int
     """
     if not slots:
         return None
-    vectors: list[Tensor | None] = [None] * len(slots)
+    vectors: list[Tensor | None] = [slot.item if isinstance(slot.item, Tensor) else None for slot in slots]
     for modality in dict.fromkeys(slot.modality for slot in slots):
-        places = [i for i, slot in enumerate(slots) if slot.modality is modality]
+        places = [i for i, s in enumerate(slots) if s.modality is modality and vectors[i] is None]
         for start in range(0, len(places), batch_size):
             chunk = places[start : start + batch_size]
             inputs = _prepare(model, modality, [slots[i].item for i in chunk])
