@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 Part = dict[str, Any]
-"""`{"type": "text", "text": ...}` or `{"type": "image", "media_id": ...}`; the type of a medium is its modality.
+"""`{"type": "text", "text": ...}` or `{"type": "image", "media_id": ...}`; a medium's type is its modality.
 Parts may have further keys (settings, captions): the engine hands them on and reads none of them."""
 
 
@@ -173,9 +173,26 @@ class MediaFinished:
     mime: str
     """image/png, audio/wav or video/mp4."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """All that made it: model, seed, number, options of text and of its decoder; also inside the file."""
+    """All that made it, as JSON of `anygen.app.media_tags.MediaTags`; also inside the file."""
     variation: int = 0
     """Which of the answers."""
+
+
+def media_part(event: MediaFinished) -> Part:
+    """The part of an answer that a finished medium is.
+
+    Args:
+        event: tells of it.
+
+    Returns:
+        Type, media_id, mime and settings.
+    """
+    return {
+        "type": event.modality,
+        "media_id": event.media_id,
+        "mime": event.mime,
+        "settings": event.settings,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,8 +282,8 @@ class EngineStatus:
     pid: int | None = None
     """Process id of the engine."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """About the model, once loaded: name, device, dtype, parameters, inputs, outputs, embeds, options (defaults
-    by modality), parts (see `anygen.checkpoints.inspection`), licences."""
+    """About the model, once loaded: name, description, device, dtype, parameters, trainable, inputs, outputs,
+    embeds, options (defaults by modality), parts (`anygen.checkpoints.inspection`), licences."""
 
 
 @dataclass(frozen=True, kw_only=True)

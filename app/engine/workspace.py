@@ -6,9 +6,36 @@ uploads that were not sent yet and previews, and goes when the session is forgot
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from anygen.errors import AnyGenError, BadArgument
+from anygen.media import modality_of, save_media
+from anygen.modality import Modality
+
+from .reading import Reader
+
+MEDIA, TEMPORARY = "media", "temporary"
+SUFFIX: dict[Modality, str] = {
+    Modality.IMAGE: ".png",
+    Modality.AUDIO: ".wav",
+    Modality.VIDEO: ".mp4",
+    Modality.DEPTH: ".npy",
+    Modality.THERMAL: ".npy",
+    Modality.IMU: ".npy",
+}
+"""File type of every modality in a workspace."""
+MIME = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4", ".npy": "application/octet-stream"}
+"""As a browser wants it."""
+
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MEDIA_ID = re.compile(rf"({'|'.join(SUFFIX)})-[0-9a-f]{{20}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +57,25 @@ class Workspace:
 
     Args:
         root: folder, made when it does not exist.
+
+    Raises:
+        BadArgument: it cannot be made.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).expanduser().absolute()
+        self._reader = Reader()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadArgument(f"cannot make the workspace: {error.strerror}; name another folder") from None
 
     def attach(self, session: str, data: bytes, name: str, *, modality: str | None = None) -> Stored:
         """Check an upload and keep a clean copy of it (no EXIF, no user's file name) as temporary.
 
-        The copy is PNG, WAV, MP4 or .npy; it is decoded in a process of its own with bounded memory and time.
-        `submit` makes temporary media lasting when a request uses them.
+        The copy is PNG (at most 1536 pixels a side), WAV, MP4 or .npy; it is decoded in a process of its own
+        with bounded memory and time. `EngineClient.submit` makes temporary media lasting when a request uses
+        them; so does `keep`.
 
         Args:
             session: whose.
@@ -54,7 +90,16 @@ class Workspace:
             BadMedia: it cannot be read; LimitExceeded: it is too large; BadArgument: its modality cannot be
             told.
         """
-        raise NotImplementedError
+        folder = self.folder(session, TEMPORARY)
+        upload = folder / f"{secrets.token_hex(10)}.upload"
+        suffix = os.path.splitext(name)[1].lower() if isinstance(name, str) else ""
+        try:
+            upload.write_bytes(data)
+            return self._stored(self._reader.read(upload, suffix, modality, folder), folder)
+        except OSError as error:
+            raise BadArgument(f"cannot keep the upload: {error.strerror}; free some disk space") from None
+        finally:
+            upload.unlink(missing_ok=True)
 
     def add(self, session: str, media: Any, *, tags: dict[str, str] | None = None) -> Stored:
         """Keep a media object (PIL image, `Audio`, `Video`, `Depth`, ...) as lasting.
@@ -66,8 +111,36 @@ class Workspace:
 
         Returns:
             Where it is.
+
+        Raises:
+            BadArgument: no media object, or it cannot be written.
         """
-        raise NotImplementedError
+        folder = self.folder(session, MEDIA)
+        return self._stored(write_new(media, folder, tags), folder)
+
+    def add_file(self, session: str, data: bytes, modality: str) -> Stored:
+        """Keep the bytes of a file that the program itself wrote, unchanged and as lasting.
+
+        Args:
+            session: whose.
+            data: content of a file of the modality's type.
+            modality: what it is.
+
+        Returns:
+            Where it is.
+        """
+        folder = self.folder(session, MEDIA)
+        media_id = new_id(modality)
+        stored = self._stored(media_id, folder)
+        draft = folder / f".{media_id}.tmp"
+        try:
+            draft.write_bytes(data)
+            os.replace(draft, stored.path)
+        except OSError as error:
+            raise BadArgument(f"cannot keep the file: {error.strerror}; free some disk space") from None
+        finally:
+            draft.unlink(missing_ok=True)
+        return stored
 
     def find(self, session: str, media_id: str) -> Stored:
         """Look up a medium.
@@ -82,7 +155,32 @@ class Workspace:
         Raises:
             BadArgument: this session has no such medium.
         """
-        raise NotImplementedError
+        if isinstance(media_id, str) and _MEDIA_ID.fullmatch(media_id):
+            for kind in (MEDIA, TEMPORARY):
+                stored = self._stored(media_id, self._session(session) / kind)
+                if stored.path.is_file():
+                    return stored
+        raise BadArgument("found the id of a medium that is not (or no longer) here; attach the file again")
+
+    def keep(self, session: str, media_id: str) -> Stored:
+        """Make a temporary medium lasting.
+
+        Args:
+            session: who asks.
+            media_id: which; one that lasts already stays as it is.
+
+        Returns:
+            Where it is now.
+
+        Raises:
+            BadArgument: this session has no such medium.
+        """
+        stored = self.find(session, media_id)
+        lasting = self._stored(media_id, self.folder(session, MEDIA))
+        if stored.path != lasting.path:
+            with contextlib.suppress(FileNotFoundError):  # another thread was faster
+                os.replace(stored.path, lasting.path)
+        return self.find(session, media_id)
 
     def delete(self, session: str, media_id: str) -> None:
         """Remove a medium; nothing happens when there is none.
@@ -91,4 +189,96 @@ class Workspace:
             session: who asks.
             media_id: which.
         """
-        raise NotImplementedError
+        with contextlib.suppress(AnyGenError):
+            self.find(session, media_id).path.unlink(missing_ok=True)
+
+    def clear(self, session: str, *, media: bool = False) -> None:
+        """Remove what is temporary of a session.
+
+        Args:
+            session: whose.
+            media: remove the lasting media, too.
+        """
+        place = self._session(session)
+        shutil.rmtree(place if media else place / TEMPORARY, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds lasting media
+            place.rmdir()
+
+    def clear_temporary(self) -> None:
+        """Remove what is temporary of all sessions, as a server does when it starts."""
+        for place in self.root.iterdir():
+            if place.is_dir() and _SESSION.fullmatch(place.name):
+                self.clear(place.name)
+
+    def folder(self, session: str, kind: str) -> Path:
+        """Give a folder of a session, made when it does not exist.
+
+        Args:
+            session: whose.
+            kind: `MEDIA` or `TEMPORARY`.
+
+        Returns:
+            Its path.
+
+        Raises:
+            BadArgument: no session name, or the folder cannot be made.
+        """
+        folder = self._session(session) / kind
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadArgument(f"cannot make the workspace: {error.strerror}; name another folder") from None
+        return folder
+
+    def close(self) -> None:
+        """End the process that reads uploads; it starts again when it is needed."""
+        self._reader.close()
+
+    def _session(self, session: str) -> Path:
+        if not isinstance(session, str) or not _SESSION.fullmatch(session):
+            raise BadArgument("found a session name that is none, expected 1 to 64 letters and digits")
+        return self.root / session
+
+    def _stored(self, media_id: str, folder: Path) -> Stored:
+        modality = Modality(media_id.partition("-")[0])
+        suffix = SUFFIX[modality]
+        path = folder / f"{media_id}{suffix}"
+        return Stored(id=media_id, modality=modality.value, mime=MIME[suffix], path=path)
+
+
+def new_id(modality: str) -> str:
+    """Draw the id of a new medium.
+
+    Args:
+        modality: what it is.
+
+    Returns:
+        Modality and 20 random hexadecimal digits.
+
+    Raises:
+        BadArgument: text, or no modality.
+    """
+    if modality not in SUFFIX:
+        raise BadArgument(f"found {str(modality)[:40]!r}, expected one of {', '.join(SUFFIX)}")
+    return f"{Modality(modality).value}-{secrets.token_hex(10)}"
+
+
+def write_new(media: Any, folder: Path, tags: dict[str, str] | None = None) -> str:
+    """Write a media object under a new id; the file appears whole or not at all.
+
+    Args:
+        media: the object.
+        folder: where to.
+        tags: what to write into the file; dropped for arrays, which have no place for them.
+
+    Returns:
+        The id.
+
+    Raises:
+        BadArgument: no media object, or it cannot be written.
+    """
+    modality = modality_of(media)
+    media_id = new_id(modality)
+    suffix = SUFFIX[modality]
+    save_media(media, folder / f"{media_id}{suffix}", metadata=None if suffix == ".npy" else tags)
+    return media_id
