@@ -6,12 +6,33 @@ server (`st.cache_resource`).
 
 from __future__ import annotations
 
+import logging
+import queue
+import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .types import Busy, EngineStatus, Event, Limits, Request, Ticket
+from .checks import check_request, named_media
+from .jobs import CLOSED, FORGOTTEN, UNKNOWN, USER, Job
+from .supervisor import Supervisor
+from .types import (
+    FINAL,
+    Busy,
+    EngineStatus,
+    Event,
+    Failed,
+    Limits,
+    MediaProgress,
+    Request,
+    TextDelta,
+    Ticket,
+)
 from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 class EngineClient:
@@ -37,7 +58,30 @@ class EngineClient:
         dtype: str | None = None,
         on_event: Callable[[Ticket, Event], None] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+        self.limits = limits or Limits()
+        self.workspace.clear_temporary()
+        self._seen: dict[str, float] = {}
+        self._records: queue.SimpleQueue[tuple[Ticket, Event] | None] = queue.SimpleQueue()
+        self._on_event = on_event
+        if on_event is not None:
+            threading.Thread(target=self._record, name="anygen-record", daemon=True).start()
+        order = {
+            "do": "load",
+            "model": model,
+            "device": device,
+            "dtype": dtype,
+            "workspace": str(self.workspace.root),
+            "preview_seconds": self.limits.preview_seconds,
+        }
+        self._supervisor = Supervisor(
+            order,
+            self.limits,
+            log=self.workspace.root / "engine.log",
+            on_event=self._put_record,
+            on_tick=self._expire,
+        )
+        self._lock = self._supervisor.lock
 
     def submit(self, request: Request) -> Ticket | Busy:
         """Put a request into the queue; returns at once.
@@ -52,7 +96,34 @@ class EngineClient:
             BadArgument: a session name, media id, count or weight that cannot be; text that is none. What the
                 model itself refuses comes as `Failed`.
         """
-        raise NotImplementedError
+        check_request(request)
+        for media_id in named_media(request):
+            self.workspace.keep(request.session, media_id)
+        with self._lock:
+            self._seen[request.session] = time.monotonic()
+            busy = self._busy(request.session)
+            if busy is not None:
+                return busy
+            jobs = self._supervisor
+            ahead = len(jobs.waiting) + (jobs.running is not None)
+            ticket = Ticket(id=secrets.token_hex(10), session=request.session, ahead=ahead)
+            jobs.put(Job(ticket, request, self._lock))
+            return ticket
+
+    def _busy(self, session: str) -> Busy | None:
+        """Why a session cannot ask now. Called with the lock."""
+        jobs = self._supervisor
+        running = jobs.running.ticket.session if jobs.running is not None else None
+        own = jobs.waiting.count(session) + (running == session)
+        ahead = len(jobs.waiting) + (running is not None)
+        if own >= self.limits.requests:
+            sentence = f"You have {own} requests under way already; wait for one of them, or stop one, and ask again."
+            return Busy(ahead=own, sentence=sentence)
+        sessions = {*jobs.waiting.sessions, *([running] if running is not None else [])}
+        if session not in sessions and len(sessions) >= self.limits.sessions:
+            sentence = f"The engine is busy, {ahead} requests are ahead of yours; ask again in a moment."
+            return Busy(ahead=ahead, sentence=sentence)
+        return None
 
     def events(self, ticket: Ticket | str, after: int = 0) -> list[Event]:
         """Read what happened since; returns at once.
@@ -64,7 +135,12 @@ class EngineClient:
         Returns:
             The new events. A ticket that is not known (any more) gives one `Failed` with code "unknown".
         """
-        raise NotImplementedError
+        with self._lock:
+            job = self._supervisor.jobs.get(_id(ticket))
+            if job is None:
+                return [Failed(sentence=UNKNOWN, code="unknown")]
+            self._seen[job.ticket.session] = time.monotonic()
+            return job.events[after:]
 
     def follow(self, ticket: Ticket | str, after: int = 0, timeout: float | None = None) -> Iterator[Event]:
         """Read what happened and what happens, until the request is finished.
@@ -77,7 +153,25 @@ class EngineClient:
         Yields:
             The events; `MediaProgress` that nobody read in time is left out.
         """
-        raise NotImplementedError
+        while True:
+            new = self._await(ticket, after, timeout)
+            after += len(new)
+            for place, event in enumerate(new):
+                if not (isinstance(event, MediaProgress) and _outdated(event, new[place + 1 :])):
+                    yield event
+            if not new or isinstance(new[-1], FINAL):
+                return
+
+    def _await(self, ticket: Ticket | str, after: int, timeout: float | None) -> list[Event]:
+        """New events, as soon as there are some; none after the timeout."""
+        with self._lock:
+            job = self._supervisor.jobs.get(_id(ticket))
+            if job is not None and job.finished is None:
+                job.changed.wait_for(lambda: len(job.events) > after or job.finished is not None, timeout)
+            if job is not None:
+                self._seen[job.ticket.session] = time.monotonic()
+                return job.events[after:]
+            return self.events(ticket)
 
     def cancel(self, ticket: Ticket | str) -> bool:
         """Stop a request, whether it waits or runs; `Cancelled` follows at the next step of the engine.
@@ -88,7 +182,12 @@ class EngineClient:
         Returns:
             Whether it was still waiting or running.
         """
-        raise NotImplementedError
+        with self._lock:
+            job = self._supervisor.jobs.get(_id(ticket))
+            if job is None or job.finished is not None:
+                return False
+            self._supervisor.stop(job, USER)
+            return True
 
     def forget_session(self, session: str, *, media: bool = False) -> None:
         """Stop all requests of a session and remove its uploads, previews and events.
@@ -97,11 +196,23 @@ class EngineClient:
             session: whose.
             media: remove the media that it made or used, too.
         """
-        raise NotImplementedError
+        with self._lock:
+            mine = [job for job in self._supervisor.jobs.values() if job.ticket.session == session]
+            for job in mine:
+                if job.finished is None:
+                    self._supervisor.stop(job, FORGOTTEN)
+        deadline = time.monotonic() + self.limits.stop_seconds
+        for job in mine:
+            with self._lock:
+                job.changed.wait_for(lambda job=job: job.finished is not None, deadline - time.monotonic())
+                self._supervisor.jobs.pop(job.ticket.id, None)
+        with self._lock:
+            self._seen.pop(session, None)
+        self.workspace.clear(session, media=media)
 
     def status(self) -> EngineStatus:
         """How the engine is, at once."""
-        raise NotImplementedError
+        return self._supervisor.status()
 
     def wait_ready(self, timeout: float = 120.0) -> bool:
         """Wait until the model is loaded.
@@ -110,13 +221,19 @@ class EngineClient:
             timeout: seconds.
 
         Returns:
-            Whether it is.
+            Whether it is; False at once when it cannot be.
         """
-        raise NotImplementedError
+        return self._supervisor.wait_ready(timeout)
+
+    def restart(self) -> None:
+        """Start the engine again, also one that failed for good; a request that runs fails."""
+        self._supervisor.restart()
 
     def close(self) -> None:
         """End the engine process; waiting requests fail. Further calls are harmless."""
-        raise NotImplementedError
+        self._supervisor.close(Failed(sentence=CLOSED, code="closed"))
+        self.workspace.close()
+        self._records.put(None)
 
     def __enter__(self) -> EngineClient:
         """The client."""
@@ -125,3 +242,42 @@ class EngineClient:
     def __exit__(self, *_: Any) -> None:
         """Close."""
         self.close()
+
+    def _expire(self, now: float) -> None:
+        """Forget finished tickets and silent sessions; called every second or so without the lock."""
+        with self._lock:
+            jobs = self._supervisor.jobs
+            for job in list(jobs.values()):
+                if job.finished is not None and now - job.finished > self.limits.keep_seconds:
+                    del jobs[job.ticket.id]
+            active = {job.ticket.session for job in jobs.values() if job.finished is None}
+            silent = [
+                session
+                for session, seen in self._seen.items()
+                if now - seen > self.limits.idle_seconds and session not in active
+            ]
+        for session in silent:
+            self.forget_session(session)
+
+    def _put_record(self, job: Job, event: Event) -> None:
+        if self._on_event is not None and not isinstance(event, TextDelta | MediaProgress):
+            self._records.put((job.ticket, event))
+
+    def _record(self) -> None:
+        while (item := self._records.get()) is not None:
+            try:
+                if self._on_event is not None:
+                    self._on_event(*item)
+            except Exception:  # a recorder's fault must not end recording
+                logger.exception("an event could not be recorded")
+
+
+def _id(ticket: Ticket | str) -> str:
+    return ticket.id if isinstance(ticket, Ticket) else ticket
+
+
+def _outdated(event: MediaProgress, later: list[Event]) -> bool:
+    return any(
+        isinstance(other, MediaProgress) and (other.index, other.variation) == (event.index, event.variation)
+        for other in later
+    )

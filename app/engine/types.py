@@ -310,6 +310,9 @@ class Limits:
     """Time for which the events of a finished request can be read again."""
     preview_seconds: float = 0.4
     """Shortest time between two previews of one medium."""
+    spare_after: float = 10.0
+    """Quiet seconds after which a second process loads its libraries (no model), to take over within moments
+    when the engine dies; -1 for none."""
     deaths: int = 3
     """Deaths while loading in a row, after which the engine is not started again."""
 
