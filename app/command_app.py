@@ -110,7 +110,9 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         os.execve(sys.executable, command, environment)
     except OSError as error:
-        raise BadArgument(f"Cannot start the server: {(error.strerror or 'unknown error').lower()}.") from None
+        raise BadArgument(
+            f"Cannot start the server: {(error.strerror or 'unknown error').lower()}."
+        ) from None
 
 
 def server_command(*, port: int, host: str, browser: bool) -> list[str]:

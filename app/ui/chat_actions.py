@@ -1,0 +1,186 @@
+"""What a visitor can do to a chat: ask, ask again, edit, stop, go back. Changes the store, draws nothing."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import streamlit as st
+
+from anygen.app.store import Chat, Turn
+from anygen.errors import AnyGenError
+
+from .chat_runs import answerable
+from .chat_settings import keep, make_request
+from .components import NAMES, STAGED
+from .services import runs, session, store
+
+CHAT, EDITING, NOTICES = "chat", "editing", "notices"
+"""Names in the session's state: the chat that is shown, the turn that is edited, problems to tell once."""
+
+STOP_SECONDS = 10.0
+TITLE_LENGTH = 42
+
+
+def current_chat() -> Chat | None:
+    """The chat that is shown.
+
+    Returns:
+        None for one that has not begun, or that is gone.
+    """
+    wanted = st.session_state.get(CHAT) or st.query_params.get(CHAT)
+    if not wanted:
+        return None
+    try:
+        chat = store().chat(session(), str(wanted))
+    except AnyGenError:
+        show_chat(None)
+        return None
+    show_chat(chat.id)
+    return chat
+
+
+def show_chat(chat: str | None) -> None:
+    """Change the chat that is shown, also in the address so that a reload finds it.
+
+    Args:
+        chat: id; None begins a new one.
+    """
+    if st.session_state.get(CHAT) != chat:
+        st.session_state.pop(EDITING, None)
+    st.session_state[CHAT] = chat
+    if chat is None:
+        st.query_params.pop(CHAT, None)
+    elif st.query_params.get(CHAT) != chat:
+        st.query_params[CHAT] = chat
+
+
+def notice(sentence: str, *, name: str = "") -> None:
+    """Tell something above the message box at the next draw.
+
+    Args:
+        sentence: what.
+        name: of the file that it is about.
+    """
+    st.session_state.setdefault(NOTICES, []).append((name, sentence))
+
+
+def ask(parts: list[dict[str, Any]]) -> None:
+    """Send a message; a chat begins with the first one.
+
+    Args:
+        parts: media, then text.
+    """
+    chat = current_chat()
+    if chat is None:
+        chat = store().new_chat(session(), title_of(parts))
+        show_chat(chat.id)
+    turns = store().turns(session(), chat.id)
+    if turns and turns[-1].state == "running":
+        stop(turns[-1].id)
+    question = store().add_turn(session(), chat.id, "user", parts)
+    answer(chat.id, question)
+
+
+def answer(chat: str, question: Turn, *, seed: int | None = None) -> None:
+    """Answer a question of the chat, beside the answers that it has.
+
+    Args:
+        chat: which.
+        question: the user's turn.
+        seed: None takes what the settings say.
+    """
+    branch = store().turns(session(), chat)
+    ids = [turn.id for turn in branch]
+    if question.id not in ids:
+        store().switch(session(), question.id)
+        branch = store().turns(session(), chat)
+        ids = [turn.id for turn in branch]
+    branch = branch[: ids.index(question.id) + 1]
+    runs().start(chat, question.id, make_request(answerable(branch), seed=seed))
+
+
+def ask_again(chat: str, turn: Turn, *, seed: int | None) -> None:
+    """Answer a turn's question once more, on a branch of its own.
+
+    Args:
+        chat: which.
+        turn: an answer.
+        seed: the same seed gives the same answer; None draws a new one, although it may be locked.
+    """
+    branch = store().turns(session(), chat)
+    question = next((t for t in branch if t.id == turn.parent), None)
+    if question is None:
+        return
+    if turn.state == "running":
+        stop(turn.id)
+    if seed is None:
+        seed = secrets.randbits(31)
+    answer(chat, question, seed=seed)
+
+
+def edit(chat: str, turn: Turn, text: str) -> None:
+    """Put a question differently, on a branch of its own, and answer it.
+
+    Args:
+        chat: which.
+        turn: the question.
+        text: its new words.
+    """
+    media = [part for part in turn.parts if part["type"] != "text"]
+    parts = [*media, *([{"type": "text", "text": text}] if text.strip() else [])]
+    st.session_state.pop(EDITING, None)
+    if not parts:
+        return
+    changed = store().add_turn(session(), chat, "user", parts, parent=turn.parent)
+    answer(chat, changed)
+
+
+def stop(turn: str) -> None:
+    """Stop an answer; what is ready stays.
+
+    Args:
+        turn: the answer.
+    """
+    runs().cancel(turn)
+    runs().wait(turn, STOP_SECONDS)
+
+
+def lock_seed(seed: int) -> None:
+    """Give all further answers the same seed.
+
+    Args:
+        seed: which.
+    """
+    keep({"seed": seed, "locked": True}, redraw=True)
+    st.toast(f"Seed {seed} is locked for the next answers; unlock it in Settings.")
+
+
+def take_staged() -> list[dict[str, Any]]:
+    """The inputs that wait for the next message; they wait no longer.
+
+    Returns:
+        Parts.
+    """
+    staged = st.session_state.pop(STAGED, [])
+    names = st.session_state.get("staged_names", {})
+    return [
+        {"type": media_id.split("-")[0], "media_id": media_id, "name": names.get(media_id, "")}
+        for media_id in staged
+    ]
+
+
+def title_of(parts: list[dict[str, Any]]) -> str:
+    """A chat's title from its first message.
+
+    Args:
+        parts: of the message.
+
+    Returns:
+        Its words, or what was attached.
+    """
+    text = " ".join(" ".join(p["text"] for p in parts if p["type"] == "text").split())
+    if not text:
+        kinds = [NAMES[p["type"]] for p in parts]
+        text = f"About {', '.join(dict.fromkeys(kinds))}"
+    return text if len(text) <= TITLE_LENGTH else f"{text[: TITLE_LENGTH - 3].rstrip()}..."

@@ -1,0 +1,29 @@
+"""The script of the app: looks, navigation and the sidebar, then the page that is shown.
+
+Streamlit runs this file as a script, so imports are absolute.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from anygen.app.ui import gallery, mixer, model_page, toybox_page
+from anygen.app.ui.chat import chat_page
+from anygen.app.ui.chat_sidebar import sidebar
+from anygen.app.ui.style import apply_style
+
+st.set_page_config(
+    page_title="anygen", page_icon=":material/auto_awesome:", layout="wide", initial_sidebar_state="auto"
+)
+apply_style()
+PAGES = {
+    "chat": st.Page(chat_page, title="Chat", icon=":material/chat:", url_path="chat", default=True),
+    "gallery": st.Page(gallery.page, title="Gallery", icon=":material/photo_library:", url_path="gallery"),
+    "mixer": st.Page(mixer.page, title="Mixer", icon=":material/tune:", url_path="mixer"),
+    "model": st.Page(model_page.page, title="Model", icon=":material/memory:", url_path="model"),
+    "toybox": st.Page(toybox_page.page, title="Toybox", icon=":material/toys:", url_path="toybox"),
+}
+st.session_state["pages"] = PAGES
+page = st.navigation(list(PAGES.values()), position="top")
+sidebar()
+page.run()

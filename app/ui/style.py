@@ -1,0 +1,65 @@
+"""The looks that the theme's colors alone do not give."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+CSS = """
+<style>
+:root { color-scheme: light dark; }
+[data-testid="stMainBlockContainer"] { max-width: 60rem; padding: 4.2rem 1.25rem 2rem; }
+[data-testid="stBottomBlockContainer"] { max-width: 60rem; padding: .5rem 1.25rem 1.1rem; }
+[data-testid="stSidebarUserContent"] { padding-bottom: 1rem; }
+
+.ag-title { font-size: 1.35rem; font-weight: 600; margin: 0; padding: 0; line-height: 1.25;
+  overflow-wrap: anywhere; }
+.st-key-chat_toolbar > div:first-child { flex: 1 1 auto; min-width: 0; }
+.ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
+  font-size: 2.4rem; font-weight: 600;
+  text-align: center; line-height: 1.15; margin-top: 7vh; }
+.st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
+.st-key-examples { margin-top: 1.2rem; }
+.st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
+
+[data-testid="stChatMessage"] { padding: .9rem 1rem; gap: .8rem; }
+[data-testid="stChatMessage"]:has([class*="st-key-answer_"]),
+[data-testid="stChatMessage"]:has([class*="st-key-live_"]) { background: transparent; }
+
+[class*="st-key-medium_"] img, [class*="st-key-input_image"] img, [class*="st-key-staged_image"] img,
+[class*="st-key-variation_"] img, .ag-preview { width: 100%; border-radius: .5rem; image-rendering: auto; }
+[class*="st-key-medium_"], [class*="st-key-live_"] > div { max-width: 100%; }
+[class*="st-key-medium_"] video, [class*="st-key-input_"] video { border-radius: .5rem; max-width: 100%; }
+.ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
+[class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
+  [class*="st-key-tools_"] p { font-size: .85rem; }
+[class*="st-key-tools_"] { opacity: .75; transition: opacity .15s; }
+[class*="st-key-tools_"]:hover, [class*="st-key-tools_"]:focus-within { opacity: 1; }
+
+[class*="st-key-chat_shown_"], [class*="st-key-chat_other_"] { border-radius: .6rem; align-items: center; }
+[class*="st-key-chat_shown_"] { background: color-mix(in srgb, currentColor 9%, transparent); }
+[class*="st-key-chat_shown_"] button, [class*="st-key-chat_other_"] button {
+  justify-content: flex-start; text-align: left; padding: .35rem .6rem; }
+[class*="st-key-chat_other_"]:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
+
+.st-key-composer_bar button { min-height: 2.1rem; }
+[data-testid="stChatInput"] textarea { font-size: 1rem; }
+button:focus-visible, a:focus-visible,
+  textarea:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
+  outline-offset: 2px; }
+
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
+  [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
+  .ag-empty-title { font-size: 1.8rem; margin-top: 2vh; }
+  .st-key-examples button { min-height: 3rem; }
+  [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
+}
+@media (prefers-reduced-motion: reduce) { * { transition: none !important;
+  animation-duration: .01s !important; } }
+</style>
+"""
+
+
+def apply_style() -> None:
+    """Add the looks to the page."""
+    st.html(CSS)
