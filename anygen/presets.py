@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .config import (
@@ -59,70 +61,147 @@ def toybox_tiny() -> AnyGenConfig:
     )
 
 
-def nextgpt_7b() -> AnyGenConfig:
+VICUNA: dict[str, dict[str, Any]] = {
+    "Vicuna-7B v1.5": {
+        "hub": "lmsys/vicuna-7b-v1.5",
+        "licence": "Llama 2 Community License",
+        "context_length": 4096,
+        "template": "vicuna_v1",
+        "layers": {
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": False,
+        },
+    },
+    "Vicuna-7B v0": {
+        "hub": "",
+        "licence": "LLaMA 1 research licence (non-commercial)",
+        "context_length": 2048,
+        "template": "vicuna_v0",
+        "layers": {
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": False,
+        },
+    },
+    "Vicuna-13B v1.5": {
+        "hub": "lmsys/vicuna-13b-v1.5",
+        "licence": "Llama 2 Community License",
+        "context_length": 4096,
+        "template": "vicuna_v1",
+        "layers": {
+            "vocab_size": 32000,
+            "hidden_size": 5120,
+            "intermediate_size": 13824,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 40,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": False,
+        },
+    },
+}
+"""Language models of the full-size stack: where they are, and what their `config.json` says. Version 0 was
+published as a difference to LLaMA alone, so there is no repository to name."""
+
+LORA: dict[str, Any] = {"rank": 32, "alpha": 32, "dropout": 0.1}
+"""The adapter of NExT-GPT (its table 7): rank 32 on the four projections of every attention."""
+
+
+def nextgpt(
+    *, llm: str = "Vicuna-7B v1.5", input_projection: str = "linear", name: str = "nextgpt-7b"
+) -> AnyGenConfig:
     """The full-size stack of NExT-GPT (arXiv 2309.05519): frozen public parts, trained projections.
+
+    Args:
+        llm: a name of `VICUNA`; version 0 is prompted in the template of the published weights.
+        input_projection: "linear" (one token an item, as the published weights have it) or "grouping" (eight
+            tokens an item out of the encoder's patch tokens, as the paper has it).
+        name: name of the model.
 
     Returns:
         Its configuration; the frozen parts are references to the hub, the trained ones come from a run of the
-        stages. The composed system is for non-commercial use.
+        stages or an import. The composed system is for non-commercial use.
     """
     shapes = {Modality.IMAGE: (77, 768), Modality.AUDIO: (1, 512), Modality.VIDEO: (77, 1024)}
     trained: dict[str, Any] = {"licence": "Apache-2.0", "source": "trained by the stages of anygen"}
-    decoders = {
-        Modality.IMAGE: DecoderConfig(
-            num_inference_steps=25,
-            guidance_scale=7.5,
-            licence="CreativeML-OpenRAIL-M",
-            source="Stable Diffusion v1.5",
-            reference=Reference(repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5"),
-            num_parameters=1_066_235_307,
-        ),
-        Modality.AUDIO: DecoderConfig(
-            num_inference_steps=25,
-            guidance_scale=2.5,
-            licence="CC-BY-NC-SA-4.0",
-            source="AudioLDM-L-full",
-            reference=Reference(repo_id="cvssp/audioldm-l-full"),
-            num_parameters=975_000_000,
-        ),
-        Modality.VIDEO: DecoderConfig(
-            num_inference_steps=25,
-            guidance_scale=7.5,
-            licence="CC-BY-NC-4.0",
-            source="Zeroscope v2 576w",
-            reference=Reference(repo_id="cerspense/zeroscope_v2_576w"),
-            num_parameters=1_800_000_000,
-        ),
-    }
+    vicuna = VICUNA[llm]
     return AnyGenConfig(
-        name="nextgpt-7b",
-        description="NExT-GPT at full size: ImageBind-Huge, Vicuna-7B, Stable Diffusion, AudioLDM, Zeroscope",
+        name=name,
+        description=f"NExT-GPT at full size: ImageBind-Huge, {llm}, Stable Diffusion, AudioLDM, Zeroscope",
+        chat_template=vicuna["template"],
         encoder=EncoderConfig(
             embed_dim=1024,
             licence="CC-BY-NC-SA-4.0",
             source="ImageBind-Huge (its README says CC-BY-NC-4.0, its LICENSE file the stricter one)",
-            num_parameters=1_200_781_057,
         ),
-        input_projection=InputProjectionConfig(num_tokens=1, **trained),
+        input_projection=InputProjectionConfig(
+            kind=input_projection, num_tokens=8 if input_projection == "grouping" else 1, **trained
+        ),
         llm=LanguageModelConfig(
-            hidden_dim=4096,
-            context_length=4096,
-            licence="Llama 2 Community License",
-            source="Vicuna-7B v1.5",
-            reference=Reference(repo_id="lmsys/vicuna-7b-v1.5"),
-            num_parameters=6_738_415_616,
+            hidden_dim=vicuna["layers"]["hidden_size"],
+            context_length=vicuna["context_length"],
+            licence=vicuna["licence"],
+            source=llm,
+            reference=Reference(repo_id=vicuna["hub"]) if vicuna["hub"] else None,
         ),
-        adapter=Part(num_parameters=33_554_432, **trained),
+        adapter=Part(**trained),
         output_projections={
             m: OutputProjectionConfig(
                 num_queries=shape[0], cond_dim=shape[1], normalize=m is Modality.AUDIO, **trained
             )
             for m, shape in shapes.items()
         },
-        decoders=decoders,
+        decoders=_decoders(),
         signal_tokens={Modality.IMAGE: 4, Modality.AUDIO: 8, Modality.VIDEO: 24},
     )
 
 
-PRESETS = {"toybox-tiny": toybox_tiny, "nextgpt-7b": nextgpt_7b}
+def _decoders() -> dict[Modality, DecoderConfig]:
+    table = {
+        Modality.IMAGE: (
+            7.5, "CreativeML-OpenRAIL-M", "Stable Diffusion v1.5",
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        ),
+        Modality.AUDIO: (2.5, "CC-BY-NC-SA-4.0", "AudioLDM-L-full", "cvssp/audioldm-l-full"),
+        Modality.VIDEO: (7.5, "CC-BY-NC-4.0", "Zeroscope v2 576w", "cerspense/zeroscope_v2_576w"),
+    }  # fmt: skip
+    return {
+        modality: DecoderConfig(
+            num_inference_steps=25,
+            guidance_scale=guidance,
+            licence=licence,
+            source=source,
+            reference=Reference(repo_id=repo_id),
+        )
+        for modality, (guidance, licence, source, repo_id) in table.items()
+    }
+
+
+def nextgpt_7b() -> AnyGenConfig:
+    """The full-size stack with Vicuna-7B v1.5 and one token an item.
+
+    Returns:
+        Its configuration.
+    """
+    return nextgpt()
+
+
+PRESETS: dict[str, Callable[[], AnyGenConfig]] = {
+    "toybox-tiny": toybox_tiny,
+    "nextgpt-7b": nextgpt_7b,
+    "nextgpt-7b-v0": partial(nextgpt, llm="Vicuna-7B v0", name="nextgpt-7b-v0"),
+    "nextgpt-7b-grouping": partial(nextgpt, input_projection="grouping", name="nextgpt-7b-grouping"),
+    "nextgpt-13b": partial(nextgpt, llm="Vicuna-13B v1.5", name="nextgpt-13b"),
+}
 """Builder of every named configuration."""

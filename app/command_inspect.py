@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
-from .common import Command, clean_stdout, print_json
+from .common import Command, clean_stdout, print_json, quiet_libraries
+
+if TYPE_CHECKING:
+    from anygen.checkpoints.inspection import PartReport
 
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 """Bytes per parameter of the types that memory is shown for."""
@@ -30,26 +34,44 @@ def run(arguments: argparse.Namespace) -> None:
     from anygen.checkpoints.inspection import inspect_model
 
     with clean_stdout() as stdout:
+        quiet_libraries()
         parts = inspect_model(arguments.model)
-        summary: dict[str, Any] = {
-            "model": arguments.model,
-            "parts": [
-                {"name": p.name, "parameters": p.parameters, "trainable": p.trainable, "licence": p.licence,
-                 "source": p.source}
-                for p in parts
-            ],
-            "parameters": sum(p.parameters for p in parts),
-            "trainable": sum(p.trainable for p in parts),
-        }  # fmt: skip
+        summary = summarise(arguments.model, parts)
         if arguments.json:
             print_json(summary, stdout)
         else:
-            _print_table(summary, stdout)
+            _print_table(summary, parts, stdout)
 
 
-def _print_table(summary: dict[str, Any], stdout: TextIO) -> None:
+def summarise(model: str, reports: Sequence[PartReport]) -> dict[str, Any]:
+    """Make what `--json` prints.
+
+    Args:
+        model: as the user named it.
+        reports: its parts.
+
+    Returns:
+        The parts and their sums.
+    """
+    return {
+        "model": model,
+        "parts": [
+            {"name": p.name, "parameters": p.parameters, "trainable": p.trainable, "licence": p.licence,
+             "source": p.source}
+            for p in reports
+        ],
+        "parameters": sum(p.parameters for p in reports),
+        "trainable": sum(p.trainable for p in reports),
+    }  # fmt: skip
+
+
+def _print_table(summary: dict[str, Any], reports: Sequence[PartReport], stdout: TextIO) -> None:
     header = ("part", "parameters", "trained", *BYTES, "licence", "source")
-    rows = [_row(part) for part in summary["parts"]]
+    rows = []
+    for part, report in zip(summary["parts"], reports, strict=True):
+        rows.append(_row(part))
+        for name, count in report.components.items():
+            rows.append(_row({"name": f"  {name}", "parameters": count, "licence": "", "source": ""}))
     total = {"name": "total", "licence": "", "source": "", **summary}
     table = [header, *rows, _row(total)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
@@ -59,15 +81,28 @@ def _print_table(summary: dict[str, Any], stdout: TextIO) -> None:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         stdout.write("  ".join(cells).rstrip() + "\n")
+    stdout.write(f"\nTrained: {summary['trainable']:,} of {summary['parameters']:,} parameters")
+    stdout.write(f" ({_share(summary['trainable'], summary['parameters'])}), new rows alone.\n")
+    vocabulary = sum(report.vocabulary for report in reports)
+    if summary["model"].startswith("nextgpt") and vocabulary:
+        count = summary["trainable"] + vocabulary
+        stdout.write(f"NExT-GPT's own runs trained {count:,} ({_share(count, summary['parameters'])}): ")
+        stdout.write("all rows of the embedding and the head too.\n")
     licences = sorted({part["licence"] for part in summary["parts"]})
     stdout.write(f"\nAll of these licences hold together: {'; '.join(licences)}.\n")
 
 
 def _row(part: dict[str, Any]) -> tuple[str, ...]:
-    count, trained = part["parameters"], part["trainable"]
-    share = f"{100 * trained / count:.2f}%" if count else "-"
+    count = part["parameters"]
+    share = _share(part["trainable"], count) if "trainable" in part else ""
+    if "trainable" in part and part["name"] != "total":
+        share = "trained" if part["trainable"] else "frozen"
     memory = [f"{count * size / 2**20:,.1f} MB" for size in BYTES.values()]
     return (part["name"], f"{count:,}", share, *memory, part["licence"], part["source"])
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
 INSPECT = Command(

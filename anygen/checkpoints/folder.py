@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from anygen.config import AnyGenConfig, dumps
+from anygen.config import AnyGenConfig, dumps, unknown_name
 from anygen.errors import BadArgument, MissingPart
 from anygen.llm import (
     base_state_dict,
@@ -25,13 +25,19 @@ from anygen.llm import (
 )
 from anygen.modality import Modality
 from anygen.model import AnyGenModel
-from anygen.projections import InputProjection, OutputProjection
+from anygen.projections import GroupingProjection, InputProjection, OutputProjection
 from anygen.tokens import SignalTokens
 
 from . import manifest
 from .lazy import LazyEncoder
 from .resolve import CONFIG, part_folder, read_config
 from .weights import check_keys, halve_weights, load_weights, read_shapes, save_weights
+
+INPUT_PROJECTIONS: dict[str, type[InputProjection] | type[GroupingProjection]] = {
+    "linear": InputProjection,
+    "grouping": GroupingProjection,
+}
+"""Class of every kind of input projection."""
 
 _MODEL_PARTS = ("input_projection", "llm", "adapter", "output_projections", "tokenizer")
 
@@ -123,7 +129,7 @@ def _check_backbone(source: Path) -> None:
     check_keys(expected, read_shapes(source), "llm")
 
 
-def build_input_projection(config: AnyGenConfig) -> InputProjection:
+def build_input_projection(config: AnyGenConfig) -> Any:
     """Make the input projection that a configuration describes, with random weights.
 
     Args:
@@ -131,8 +137,14 @@ def build_input_projection(config: AnyGenConfig) -> InputProjection:
 
     Returns:
         The projection.
+
+    Raises:
+        BadArgument: for a kind of projection that does not exist.
     """
-    return InputProjection(
+    kind = config.input_projection.kind
+    if kind not in INPUT_PROJECTIONS:
+        raise BadArgument(unknown_name(kind, INPUT_PROJECTIONS, "a kind of input projection"))
+    return INPUT_PROJECTIONS[kind](
         encoder_dim=config.encoder.embed_dim,
         llm_dim=config.llm.hidden_dim,
         num_tokens=config.input_projection.num_tokens,

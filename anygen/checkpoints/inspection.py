@@ -1,22 +1,32 @@
-"""What a model is made of, read from the headers of its files: nothing is loaded."""
+"""What a model is made of: read from the headers of its files, or counted on modules without memory."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from anygen.config import AnyGenConfig, OutputProjectionConfig, Part
+from anygen.config import AnyGenConfig, Part
 from anygen.errors import CheckpointCorrupt
-from anygen.presets import PRESETS
+from anygen.modality import Modality
+from anygen.presets import LORA, PRESETS, VICUNA
+from anygen.tokens import DELIMITERS
 
 from .resolve import bundled_names, read_config, resolve
 
-TRAINED = ("input_projection", "adapter", "output_projections/")
+TRAINED = ("input_projection", "adapter", "signal_rows", "output_projections/")
 """Parts that the alignment stages train; all others are frozen there."""
 
 _LARGEST_HEADER = 100_000_000
+_ADAPTER_FILES = {
+    "adapter_model.safetensors": "adapter",
+    "signal_rows.safetensors": "signal_rows",
+    "vocabulary.safetensors": "vocabulary",
+}
+"""What the files of an adapter folder are reported as."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +34,7 @@ class PartReport:
     """One part of a model."""
 
     name: str
-    """Folder of the part."""
+    """Folder of the part; `signal_rows` and `vocabulary` lie in the adapter's."""
     parameters: int
     """Numbers in its weights."""
     trainable: int
@@ -33,10 +43,14 @@ class PartReport:
     """Licence of the weights."""
     source: str
     """Where they come from."""
+    components: Mapping[str, int] = field(default_factory=dict)
+    """Parameters of the networks inside, where the part has several."""
+    vocabulary: int = 0
+    """Of the parameters, those of a language model's embedding and head."""
 
 
 def inspect_model(name_or_path: str) -> list[PartReport]:
-    """Report every part of a model.
+    """Report every part of a model: from the headers of its files, or from modules built without memory.
 
     Args:
         name_or_path: bundled name, preset, folder or hub id.
@@ -53,7 +67,22 @@ def inspect_model(name_or_path: str) -> list[PartReport]:
     else:
         folder = resolve(name_or_path)
         config = read_config(folder)
-    return [_report(name, part, folder, config) for name, part in config.parts().items()]
+    reports: list[PartReport] = []
+    for name, part in config.parts().items():
+        for label, counts in _counts(name, part, folder, config).items():
+            total = sum(counts.values())
+            reports.append(
+                PartReport(
+                    name=label,
+                    parameters=total,
+                    trainable=total if label.startswith(TRAINED) else 0,
+                    licence=part.licence,
+                    source=part.source,
+                    components=counts if len(counts) > 1 and label != "llm" else {},
+                    vocabulary=counts.get("vocabulary", 0) if label == "llm" else 0,
+                )
+            )
+    return reports
 
 
 def count_parameters(folder: Path) -> int:
@@ -68,29 +97,10 @@ def count_parameters(folder: Path) -> int:
     Raises:
         CheckpointCorrupt: when a file has no readable header.
     """
-    return sum(_count_file(path) for path in sorted(folder.rglob("*.safetensors")))
+    return sum(sum(_count_file(path).values()) for path in sorted(folder.rglob("*.safetensors")))
 
 
-def count_output_projection(part: OutputProjectionConfig, hidden_dim: int) -> int:
-    """Count the parameters of the published layout: linear, transformer, linear, learned queries.
-
-    Args:
-        part: sizes of the projection.
-        hidden_dim: width of the language model.
-
-    Returns:
-        Number of parameters.
-    """
-    d, norm = part.inner_dim, 2 * part.inner_dim
-    attention = 4 * d * d + 4 * d
-    feed_forward = 2 * d * part.ffn_dim + d + part.ffn_dim
-    encoder = part.num_encoder_layers * (attention + feed_forward + 2 * norm) + norm
-    decoder = part.num_decoder_layers * (2 * attention + feed_forward + 3 * norm) + norm
-    outer = hidden_dim * d + d + d * part.cond_dim + part.cond_dim + part.num_queries * d
-    return encoder + decoder + outer
-
-
-def _count_file(path: Path) -> int:
+def _count_file(path: Path) -> dict[str, int]:
     """Read the header alone: 8 bytes of length, then JSON (the safetensors format)."""
     try:
         with path.open("rb") as file:
@@ -98,30 +108,83 @@ def _count_file(path: Path) -> int:
             if length > min(_LARGEST_HEADER, path.stat().st_size):
                 raise ValueError
             header = json.loads(file.read(length))
-        return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+        return {key: math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointCorrupt(
             f"{path.parent.name}/{path.name} has no readable safetensors header; fetch or build it again."
         ) from None
 
 
-def _report(name: str, part: Part, folder: Path | None, config: AnyGenConfig) -> PartReport:
+def _counts(name: str, part: Part, folder: Path | None, config: AnyGenConfig) -> dict[str, dict[str, int]]:
+    """Per line of the report, the parameters of its components."""
     if folder is not None and (folder / name).is_dir():
-        parameters = count_parameters(folder / name)
-    else:
-        parameters = part.num_parameters or _expected(name, part, config)
-    trainable = parameters if name.startswith(TRAINED) else 0
-    return PartReport(
-        name=name, parameters=parameters, trainable=trainable, licence=part.licence, source=part.source
-    )
+        return _stored(name, folder / name)
+    built = _built(name, part, config)
+    return built or {name: {"": part.num_parameters}}
 
 
-def _expected(name: str, part: Part, config: AnyGenConfig) -> int:
-    """Parameters that a projection of these sizes has, for a preset that has no files yet."""
-    hidden = config.llm.hidden_dim
-    if name == "input_projection":
-        width = hidden * config.input_projection.num_tokens
-        return config.encoder.embed_dim * width + width
-    if isinstance(part, OutputProjectionConfig):
-        return count_output_projection(part, hidden)
-    return 0
+def _stored(name: str, folder: Path) -> dict[str, dict[str, int]]:
+    if name == "adapter":
+        files = {label: folder / file for file, label in _ADAPTER_FILES.items()}
+        present = {label: path for label, path in files.items() if path.is_file()}
+        return {label: {"": sum(_count_file(path).values())} for label, path in present.items()}
+    if name == "llm":
+        tensors: dict[str, int] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            tensors |= _count_file(path)
+        vocabulary = sum(n for key, n in tensors.items() if "embed_tokens." in key or "lm_head." in key)
+        return {name: {"layers": sum(tensors.values()) - vocabulary, "vocabulary": vocabulary}}
+    networks = {path.name: count_parameters(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    counts = {network: count for network, count in networks.items() if count}
+    return {name: counts if name.startswith("decoders/") else {"": count_parameters(folder)}}
+
+
+def _built(name: str, part: Part, config: AnyGenConfig) -> dict[str, dict[str, int]]:
+    """Count on modules of the part's configuration, on the meta device; empty when it is not known."""
+    import torch
+
+    from .folder import build_input_projection, build_output_projection
+
+    with torch.device("meta"):
+        if name == "encoder" and part.source.startswith("ImageBind-Huge"):
+            from anygen.encoders.imagebind import ImageBindModel, imagebind_huge
+
+            return {name: {"": _size(ImageBindModel(imagebind_huge()))}}
+        if name == "input_projection":
+            return {name: {"": _size(build_input_projection(config))}}
+        if name.startswith("output_projections/"):
+            modality = Modality(name.partition("/")[2])
+            return {name: {"": _size(build_output_projection(config, modality))}}
+    if name in ("llm", "adapter") and config.llm.source in VICUNA:
+        return _language_model(name, config)
+    if name.startswith("decoders/") and part.reference is not None:
+        from anygen.decoders.official import OFFICIAL, official_networks
+
+        if part.reference.repo_id in OFFICIAL:
+            networks = official_networks(Modality(name.partition("/")[2]), part.reference.repo_id)
+            return {name: {network: _size(module) for network, module in networks.items()}}
+    return {}
+
+
+def _language_model(name: str, config: AnyGenConfig) -> dict[str, dict[str, int]]:
+    import torch
+    from transformers import LlamaConfig
+
+    from anygen.llm import add_lora, build_backbone, extend_vocabulary, lora_parameters, row_parameters
+
+    with torch.device("meta"):
+        llm = build_backbone(LlamaConfig(**VICUNA[config.llm.source]["layers"]))
+        if name == "llm":
+            embedding, head = llm.get_input_embeddings().weight, llm.get_output_embeddings().weight
+            vocabulary = embedding.numel() + (0 if head is embedding else head.numel())
+            return {name: {"layers": _size(llm) - vocabulary, "vocabulary": vocabulary}}
+        num_rows = len(DELIMITERS) + sum(config.signal_tokens.values())
+        first = llm.get_input_embeddings().weight.shape[0]
+        extend_vocabulary(llm, range(first, first + num_rows))
+        add_lora(llm, **LORA)
+        lora, rows = lora_parameters(llm).values(), row_parameters(llm).values()
+    return {name: {"": sum(p.numel() for p in lora)}, "signal_rows": {"": sum(p.numel() for p in rows)}}
+
+
+def _size(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

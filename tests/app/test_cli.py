@@ -171,7 +171,7 @@ def test_errors_of_other_kinds_are_status_1(
 
 
 def test_a_closed_pipe_ends_quietly() -> None:
-    program = "import sys; from anygen.app.cli import main; sys.exit(main(['inspect', 'nextgpt-7b']))"
+    program = "import sys; from anygen.app.cli import main; sys.exit(main(['inspect', 'toybox-tiny']))"
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -c "{program}" | true'],
         capture_output=True,
