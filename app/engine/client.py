@@ -117,7 +117,7 @@ class EngineClient:
         own = jobs.waiting.count(session) + (running == session)
         ahead = len(jobs.waiting) + (running is not None)
         if own >= self.limits.requests:
-            sentence = f"You have {own} requests under way already; wait for one of them, or stop one, and ask again."
+            sentence = f"You have {own} requests under way; wait for one or stop one, and ask again."
             return Busy(ahead=own, sentence=sentence)
         sessions = {*jobs.waiting.sessions, *([running] if running is not None else [])}
         if session not in sessions and len(sessions) >= self.limits.sessions:

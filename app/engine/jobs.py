@@ -78,8 +78,8 @@ class Job:
         return replace(event, parts=parts)
 
 
-TOO_LONG = "The request took longer than this app allows and was stopped; ask for fewer steps, smaller or fewer media."
-DIED = "The engine stopped unexpectedly while it worked on this and is starting again; ask once more in a moment."
+TOO_LONG = "The request took longer than this app allows and was stopped; ask for less or for fewer steps."
+DIED = "The engine stopped while it worked on this and is starting again; ask once more in a moment."
 WAITED = "The request waited longer than this app allows; ask again when fewer people are asking."
 CLOSED = "The app is shutting down; start it again and ask once more."
 UNKNOWN = "This request is not known any more; ask again."

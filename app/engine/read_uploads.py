@@ -14,7 +14,7 @@ from anygen.modality import Modality
 
 from ..attachments import SUFFIXES
 from .child import channel
-from .workspace import write_new
+from .workspace import write_bytes, write_new
 
 MOST_MEMORY = 6 * 2**30
 """Bytes of address space; half of it goes to libraries."""
@@ -53,6 +53,8 @@ def _copy(order: Mapping[str, Any]) -> str:
     given = order["modality"]
     modality = Modality(given) if given is not None else tell_modality(data, order["suffix"])
     media = load_media(modality, data)
+    if order["unchanged"]:
+        return write_bytes(data, modality, Path(order["folder"]))
     if modality is Modality.IMAGE:
         media.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return write_new(media, Path(order["folder"]))
@@ -77,7 +79,7 @@ def tell_modality(data: bytes, suffix: str) -> Modality:
     advice = "attach it as depth, thermal or imu"
     if suffix != ".npy":
         raise BadArgument(
-            f"found a file of type {suffix[:10] or 'unknown'!r}, expected a picture, sound, video, .csv, .npy; "
+            f"found a file of type {suffix or 'unknown'!r}, expected a picture, sound, video, .csv or .npy; "
             f"save it as PNG, WAV or MP4, or {advice}"
         )
     import numpy as np

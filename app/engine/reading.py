@@ -32,7 +32,9 @@ class Reader:
         self._lock = threading.Lock()
         self._child: Child | None = None
 
-    def read(self, upload: Path, suffix: str, modality: str | None, folder: Path) -> str:
+    def read(
+        self, upload: Path, suffix: str, modality: str | None, folder: Path, *, unchanged: bool = False
+    ) -> str:
         """Check a file and write a clean copy of it.
 
         Args:
@@ -40,6 +42,7 @@ class Reader:
             suffix: of the user's name for it.
             modality: what it is to be read as; None to tell it.
             folder: where the copy goes.
+            unchanged: copy the bytes, of a file in the workspace's own format, instead of encoding anew.
 
         Returns:
             Id of the copy.
@@ -49,7 +52,13 @@ class Reader:
         """
         if modality is not None and modality not in MEDIA_INPUTS:
             raise BadMedia(f"found {str(modality)[:40]!r}, expected one of {', '.join(MEDIA_INPUTS)}")
-        order = {"path": str(upload), "suffix": suffix[:10], "modality": modality, "folder": str(folder)}
+        order = {
+            "path": str(upload),
+            "suffix": suffix[:10],
+            "modality": modality,
+            "folder": str(folder),
+            "unchanged": unchanged,
+        }
         answer = self._ask(order)
         if "id" in answer:
             return str(answer["id"])

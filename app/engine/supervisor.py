@@ -268,10 +268,14 @@ class Supervisor:
         silent = self._state == "ready" and now - self._beat > limits.heartbeat_seconds
         if stuck or loading or silent:
             self._engine.kill()
-        elif self._state == "ready" and self._spare is None and limits.spare_after >= 0:
-            if now - self._since > limits.spare_after and job is None:
-                self._spare = self._child()
-                self._spare.send({"do": "import"})
+        elif self._wants_spare(now):
+            self._spare = self._child()
+            self._spare.send({"do": "import"})
+
+    def _wants_spare(self, now: float) -> bool:
+        quiet = self._state == "ready" and self.running is None
+        patience = self._limits.spare_after
+        return quiet and self._spare is None and 0 <= patience < now - self._since
 
     def _emit(self, job: Job, event: Event) -> None:
         kept = job.add(event)

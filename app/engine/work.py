@@ -109,18 +109,25 @@ class Engine:
             "licences": sorted({part.licence for part in self._parts if part.licence}),
         }
 
-    def warm_ups(self) -> list[Callable[[], None]]:
-        """What to do while nobody asks, so that first requests are as fast as later ones."""
+    def warm_ups(self, wanted: Callable[[], bool]) -> list[Callable[[], None]]:
+        """What to do while nobody asks, so that first requests are as fast as later ones.
+
+        Args:
+            wanted: asked between steps; says whether somebody asks now.
+
+        Returns:
+            Steps; one that is interrupted is not done again.
+        """
         if not self._small:
             return []
         steps: list[Callable[[], None]] = [
-            partial(self._warm_decoder, m) for m in GENERATED if m in self._pipe.config.decoders
+            partial(self._warm_decoder, m, wanted) for m in GENERATED if m in self._pipe.config.decoders
         ]
         return [*steps, self._warm_encoder]
 
-    def _warm_decoder(self, modality: Modality) -> None:
-        options = {f"{modality.value}_options": {"num_inference_steps": 2}}
-        self._pipe("Hello", outputs=[modality], seed=0, max_new_tokens=8, **options)
+    def _warm_decoder(self, modality: Modality, wanted: Callable[[], bool]) -> None:
+        options: dict[str, Any] = {f"{modality.value}_options": {"num_inference_steps": 2}}
+        self._pipe("Hello", outputs=[modality], seed=0, max_new_tokens=8, cancel=wanted, **options)
 
     def _warm_encoder(self) -> None:
         self._encode([{"type": "text", "text": "red"}], "", lambda: False)

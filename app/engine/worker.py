@@ -24,7 +24,7 @@ Say = Callable[[Mapping[str, Any]], None]
 """Sends a message to the parent."""
 
 BEAT_SECONDS = 1.0
-IDLE_SECONDS = 0.2
+IDLE_SECONDS = 1.0
 """Quiet time after which parts that no request has needed yet are read from disk."""
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     engine = _load(load, say)
     if engine is None:
         return
-    later: list[Callable[[], None]] = engine.warm_ups()
+    later: list[Callable[[], None]] = engine.warm_ups(lambda: not work.empty())
     while True:
         try:
             order = work.get(timeout=IDLE_SECONDS) if later else work.get()

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anygen.errors import AnyGenError, BadArgument
+from anygen.errors import AnyGenError, BadArgument, BadMedia
 from anygen.media import modality_of, save_media
+from anygen.media.atomic import atomic_path
 from anygen.modality import Modality
 
 from .reading import Reader
@@ -90,12 +91,34 @@ class Workspace:
             BadMedia: it cannot be read; LimitExceeded: it is too large; BadArgument: its modality cannot be
             told.
         """
-        folder = self.folder(session, TEMPORARY)
-        upload = folder / f"{secrets.token_hex(10)}.upload"
         suffix = os.path.splitext(name)[1].lower() if isinstance(name, str) else ""
+        return self._read(session, TEMPORARY, data, suffix, modality, unchanged=False)
+
+    def take_over(self, session: str, data: bytes, modality: str) -> Stored:
+        """Check a stranger's file in the workspace's own format and keep it unchanged and as lasting.
+
+        Args:
+            session: whose.
+            data: content of the file.
+            modality: what it is.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            AnyGenError: as `attach`.
+        """
+        return self._read(session, MEDIA, data, "", modality, unchanged=True)
+
+    def _read(
+        self, session: str, kind: str, data: bytes, suffix: str, modality: str | None, *, unchanged: bool
+    ) -> Stored:
+        folder = self.folder(session, kind)
+        upload = self.folder(session, TEMPORARY) / f"{secrets.token_hex(10)}.upload"
         try:
             upload.write_bytes(data)
-            return self._stored(self._reader.read(upload, suffix, modality, folder), folder)
+            media_id = self._reader.read(upload, suffix, modality, folder, unchanged=unchanged)
+            return self._stored(media_id, folder)
         except OSError as error:
             raise BadArgument(f"cannot keep the upload: {error.strerror}; free some disk space") from None
         finally:
@@ -130,17 +153,7 @@ class Workspace:
             Where it is.
         """
         folder = self.folder(session, MEDIA)
-        media_id = new_id(modality)
-        stored = self._stored(media_id, folder)
-        draft = folder / f".{media_id}.tmp"
-        try:
-            draft.write_bytes(data)
-            os.replace(draft, stored.path)
-        except OSError as error:
-            raise BadArgument(f"cannot keep the file: {error.strerror}; free some disk space") from None
-        finally:
-            draft.unlink(missing_ok=True)
-        return stored
+        return self._stored(write_bytes(data, modality, folder), folder)
 
     def find(self, session: str, media_id: str) -> Stored:
         """Look up a medium.
@@ -281,4 +294,33 @@ def write_new(media: Any, folder: Path, tags: dict[str, str] | None = None) -> s
     media_id = new_id(modality)
     suffix = SUFFIX[modality]
     save_media(media, folder / f"{media_id}{suffix}", metadata=None if suffix == ".npy" else tags)
+    return media_id
+
+
+_MAGIC = {".png": (0, b"\x89PNG"), ".wav": (0, b"RIFF"), ".mp4": (4, b"ftyp"), ".npy": (0, b"\x93NUMPY")}
+"""Where each file type says what it is."""
+
+
+def write_bytes(data: bytes, modality: str, folder: Path) -> str:
+    """Write the bytes of a media file under a new id; the file appears whole or not at all.
+
+    Args:
+        data: content of a file of the modality's type.
+        modality: what it is.
+        folder: where to.
+
+    Returns:
+        The id.
+
+    Raises:
+        BadArgument: no modality, or it cannot be written.
+        BadMedia: the file is of another type.
+    """
+    media_id = new_id(modality)
+    suffix = SUFFIX[Modality(modality)]
+    start, magic = _MAGIC[suffix]
+    if data[start : start + len(magic)] != magic:
+        raise BadMedia(f"{modality}: found another file type, expected {suffix}; save it as {suffix}")
+    with atomic_path(folder / f"{media_id}{suffix}") as draft:
+        draft.write_bytes(data)
     return media_id
