@@ -71,3 +71,9 @@ class NonFinite(AnyGenError):
     """A NaN or infinity appeared where only finite numbers make sense."""
 
     code = "non_finite"
+
+
+class SaveFailed(AnyGenError):
+    """The disk refused what had to be written; what was there before is untouched."""
+
+    code = "save_failed"

@@ -5,11 +5,14 @@ A stage knows nothing of optimizers, checkpoints or processes; the trainer knows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,7 +20,11 @@ from anygen.errors import BadArgument
 
 
 class Stage(Protocol):
-    """One training run's subject."""
+    """One training run's subject.
+
+    Two more attributes are optional: `sources`, the `Source`s of a mixture that the trainer draws by weight,
+    and `samples`, where the trainer puts a `SampleFolder` while the stage evaluates (None otherwise).
+    """
 
     name: str
     dataset_size: int | None
@@ -73,3 +80,40 @@ def set_trainable(modules: dict[str, nn.Module], groups: Iterable[dict[str, Any]
             "expected at least one and all of them. List every module in `modules()`."
         )
     return named
+
+
+def part_of(name: str) -> str:
+    """The row of the trainable table that a qualified parameter name belongs to."""
+    kind = " (LoRA)" if ".lora_" in name else " (new rows)" if name.endswith(".rows") else ""
+    pieces = name.split(".")[:-1]
+    return ".".join(pieces[: 3 if "output_projections" in pieces[:2] else 2]) + kind
+
+
+def trainable_table(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, int]]:
+    """Parameters and trainable parameters by part; tied ones count once."""
+    table: dict[str, dict[str, int]] = {}
+    for name, parameter in nn.ModuleDict(dict(modules)).named_parameters():
+        row = table.setdefault(part_of(name), {"parameters": 0, "trainable": 0})
+        row["parameters"] += parameter.numel()
+        row["trainable"] += parameter.numel() if parameter.requires_grad else 0
+    return table
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with every tensor on a device: tensors, mappings, lists, tuples and dataclasses of them."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if device.type == "cpu":
+        return batch
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list):
+        return [to_device(value, device) for value in batch]
+    if type(batch) is tuple:
+        return tuple(to_device(value, device) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        moved = copy.copy(batch)
+        for field in dataclasses.fields(batch):
+            object.__setattr__(moved, field.name, to_device(getattr(batch, field.name), device))
+        return moved
+    return batch

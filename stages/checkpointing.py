@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anygen.errors import BadArgument, CheckpointCorrupt
+from anygen.errors import BadArgument, CheckpointCorrupt, SaveFailed
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def _sync(path: Path) -> None:
 
 def step_folders(folder: Path) -> list[Path]:
     """Complete-looking checkpoint directories, newest first."""
-    return sorted(folder.glob("step-[0-9]*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    found = [p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")), reverse=True)
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
@@ -58,13 +60,16 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
 
     Raises:
         BadArgument: `keep` is below 2; the newest may be the one a crash has just spoilt.
-        OSError: the disk refused; earlier checkpoints are untouched.
+        SaveFailed: the disk refused; earlier checkpoints are untouched.
     """
     if keep < 2:
         raise BadArgument(
             f"Found keep={keep}; expected at least 2, so that one good checkpoint always remains."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveFailed(f"Found no way to make {folder.name} ({error.strerror}); make room.") from None
     for stale in folder.glob(".tmp-*"):
         shutil.rmtree(stale, ignore_errors=True)
     temporary = folder / f".tmp-{checkpoint.step}-{os.getpid()}"
@@ -79,12 +84,18 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
             _sync(temporary / name)
         _sync(temporary)
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(folder / f".tmp-{checkpoint.step}-{os.getpid()}-old")
         temporary.rename(final)
         _sync(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SaveFailed(
+            f"Found the disk refusing the checkpoint of step {checkpoint.step} ({reason}); the one before is "
+            "good. Make room, then resume."
+        ) from None
+    finally:
+        for draft in folder.glob(f".tmp-{checkpoint.step}-{os.getpid()}*"):
+            shutil.rmtree(draft, ignore_errors=True)
     for old in step_folders(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
