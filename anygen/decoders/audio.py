@@ -16,7 +16,7 @@ from ..modality import Modality
 from .base import OnStep
 from .folder import FolderDecoder
 from .latents import MAX_SECONDS, check_finite, check_limit, decode, encode, memory_errors, sample_latents
-from .mel import with_frame_clock
+from .phase import with_phase
 from .preview import draw_mel
 
 
@@ -45,8 +45,9 @@ class AudioDecoder(FolderDecoder):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, C, t, b) to waveforms (B, n) at the vocoder's rate; differentiable."""
-        period = self.vocoder.config.to_dict().get("frame_clock", 0)  # ours; published vocoders have none
-        mel = with_frame_clock(decode(self.parts, latents)[:, 0], period)
+        mel = decode(self.parts, latents)[:, 0]
+        if getattr(self.vocoder.config, "takes_phase", False):  # ours; published vocoders do without
+            mel = with_phase(mel)
         with memory_errors():
             return self.vocoder(mel.to(next(self.vocoder.parameters()).dtype)).float().view(len(mel), -1)
 

@@ -203,12 +203,12 @@ def build_clap_text_encoder(
     )
 
 
-def build_vocoder(*, upsample_initial_channel: int, frame_clock: int = 0) -> SpeechT5HifiGan:
+def build_vocoder(*, upsample_initial_channel: int, takes_phase: bool = False) -> SpeechT5HifiGan:
     """HiFi-GAN (Kong et al. 2020) from 64 log-mel bins, hop 160, to 16 kHz.
 
     Args:
         upsample_initial_channel: Channels before the first upsampling.
-        frame_clock: Period that `with_frame_clock` writes into its input; kept in its configuration.
+        takes_phase: Its inputs went through `with_phase`; kept in its configuration.
     """
     vocoder = SpeechT5HifiGan(
         SpeechT5HifiGanConfig(
@@ -220,7 +220,7 @@ def build_vocoder(*, upsample_initial_channel: int, frame_clock: int = 0) -> Spe
             resblock_kernel_sizes=[3, 7],
             resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5]],
             normalize_before=False,
-            frame_clock=frame_clock,
+            takes_phase=takes_phase,
         )
     )
     # transformers starts with weights of spread 0.01, which fade to silence over the layers and hardly train.

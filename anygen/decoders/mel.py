@@ -7,7 +7,6 @@ at 1e-5.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
@@ -30,9 +29,6 @@ MAX_HZ = 8_000.0
 FLOOR = 1e-5
 """Smallest band magnitude before the logarithm, so silence is log(1e-5) = -11.51."""
 
-CLOCK_LEVEL, CLOCK_SWING = -7.0, 3.5
-"""Mean and amplitude of the frame clock: those of log-mels."""
-
 
 @lru_cache(maxsize=8)
 def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -49,6 +45,11 @@ def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # a cached inference tensor could not take part in a later backward
         window = torch.hann_window(FFT_SIZE, device=device, dtype=dtype)
         return window, torch.from_numpy(filters).to(device=device, dtype=dtype)
+
+
+def mel_filters(device: torch.device) -> Tensor:
+    """The mel filters (513, 64) in float32."""
+    return _tables(device, torch.float32)[1]
 
 
 def log_mel(waveform: Tensor, *, center: bool = False) -> Tensor:
@@ -82,23 +83,3 @@ def log_mel(waveform: Tensor, *, center: bool = False) -> Tensor:
     padded = F.pad(waveform.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
     spectrum = torch.stft(padded, FFT_SIZE, HOP, window=window, center=False, return_complex=True)
     return torch.log((spectrum.abs().transpose(1, 2) @ filters).clamp(min=FLOOR))
-
-
-def with_frame_clock(mel: Tensor, period: int) -> Tensor:
-    """Write the frame's number, modulo a period, into the two highest bands, as a cosine and a sine.
-
-    A convolutional vocoder gives equal frames equal sound, so a steady tone can only come out at multiples
-    of the frame rate (100 Hz). The clock tells frames apart: multiples of 100 / period Hz become possible.
-
-    Args:
-        mel: (B, T, 64) log-mels that begin with the sound.
-        period: Frames of one turn; 0 leaves the log-mels as they are (all published vocoders).
-
-    Returns:
-        (B, T, 64).
-    """
-    if period == 0:
-        return mel
-    angle = torch.arange(mel.shape[1], device=mel.device) * (2 * math.pi / period)
-    hands = CLOCK_LEVEL + CLOCK_SWING * torch.stack([angle.cos(), angle.sin()], dim=-1)
-    return torch.cat([mel[..., :-2], hands.to(mel).expand(len(mel), -1, -1)], dim=-1)

@@ -64,6 +64,9 @@ class DiffusionConfig:
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
     """Share of samples with the empty caption, for classifier-free guidance (Ho and Salimans 2022)."""
+    noise_focus: float = 1.0
+    """Density of the timesteps: their power less one, so 1 is even and 2 favours high noise, where a film
+    decides what moves where."""
     vocoder: str | None = None
     """Folder of the vocoder that an audio decoder is saved and graded with."""
     num_inference_steps: int = 20
@@ -204,16 +207,25 @@ class DiffusionStage:
         """The denoising loss, object weighted."""
         with torch.no_grad():
             embeds = embed_texts(self.text_encoder, self.tokenizer, batch["captions"])
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ()).item()))
         loss = denoising_loss(
             self.unet,
             self.scheduler,
             batch["latents"],
             embeds,
             self.spec,
-            generator=torch.Generator().manual_seed(int(torch.randint(2**62, ()).item())),
+            generator=generator,
+            timesteps=self._timesteps(len(embeds), generator),
             weights=1 + (self.config.object_weight - 1) * batch["masks"],
         )
         return {"loss": loss}, {}
+
+    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Timesteps (count,) of the configured density; None leaves an even one to the loss."""
+        if self.config.noise_focus == 1.0:
+            return None
+        drawn = torch.rand(count, generator=generator) ** (1.0 / self.config.noise_focus)
+        return (drawn * self.scheduler.config.num_train_timesteps).long()
 
     def decoder(self) -> Decoder:
         """The decoder as it stands, with the UNet that is being trained."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anygen.decoders.build import build_vocoder, load_autoencoder
-from anygen.decoders.mel import HOP, log_mel, with_frame_clock
+from anygen.decoders.mel import HOP, log_mel
+from anygen.decoders.phase import with_phase
 from anygen.media import Audio
 from anygen.modality import Modality
 from anygen.toybox import sound
@@ -37,8 +38,6 @@ class VocoderConfig:
 
     upsample_initial_channel: int
     """Channels before the first upsampling; each of the four halves them."""
-    frame_clock: int = 5
-    """Period of the clock in its input: 5 frames allow multiples of 20 Hz, so 220 and 880 Hz."""
     segment_frames: int = 64
     """Mel frames per training segment."""
     autoencoder: str | None = None
@@ -76,7 +75,7 @@ class VocoderStage:
         self.config = config
         torch.manual_seed(config.seed)
         self.model = build_vocoder(
-            upsample_initial_channel=config.upsample_initial_channel, frame_clock=config.frame_clock
+            upsample_initial_channel=config.upsample_initial_channel, takes_phase=True
         )
         self.autoencoder = load_autoencoder(config.autoencoder) if config.autoencoder else None
 
@@ -98,7 +97,7 @@ class VocoderStage:
             half = len(indices) // 2
             with torch.no_grad():
                 mels[:half] = self._reconstruct(mels[:half])
-        mels = with_frame_clock(mels, self.config.frame_clock)
+        mels = with_phase(mels)
         frames = self.config.segment_frames
         starts = rng.integers(0, mels.shape[1] - frames + 1, len(indices))
         cut = [m[s : s + frames] for m, s in zip(mels, starts, strict=True)]
@@ -129,8 +128,8 @@ class VocoderStage:
         expected = [s.revealed(Modality.AUDIO) for s in scenes]
         scores = {}
         for name, frames in inputs.items():
-            clocked = with_frame_clock(frames, self.config.frame_clock)
-            made = torch.cat([self.model(x) for x in clocked.split(16)]).clamp(-1, 1).numpy()
+            phased = with_phase(frames)
+            made = torch.cat([self.model(x) for x in phased.split(16)]).clamp(-1, 1).numpy()
             sounds = [Audio(samples=w[None], sample_rate=16_000) for w in made]
             for attribute, (right, count) in grade(Modality.AUDIO, sounds, expected).items():
                 scores[f"{name}/{attribute}"] = right / count

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from anygen.decoders.mel import FFT_SIZE, HOP, MEL_BINS, log_mel, with_frame_clock
+from anygen.decoders.mel import FFT_SIZE, HOP, MEL_BINS, log_mel
 from anygen.errors import BadArgument
 
 
@@ -72,13 +72,3 @@ def test_log_mel_is_differentiable_after_inference_mode_filled_the_cache() -> No
 def test_log_mel_refuses(wave: torch.Tensor, message: str) -> None:
     with pytest.raises(BadArgument, match=message):
         log_mel(wave)
-
-
-def test_the_frame_clock_turns_in_the_two_highest_bands_alone() -> None:
-    mel = torch.randn(2, 12, MEL_BINS)
-    clocked = with_frame_clock(mel, 5)
-    assert torch.equal(clocked[..., :-2], mel[..., :-2])
-    hands = clocked[..., -2:]
-    assert torch.allclose(hands[:, :5], hands[:, 5:10], atol=1e-5)
-    assert (hands[:, 0] - hands[:, 1]).abs().max() > 0.5
-    assert torch.equal(with_frame_clock(mel, 0), mel)
