@@ -16,12 +16,12 @@ from typing import Any
 
 from anygen.errors import BadArgument
 
+from . import chat_files
 from .database import Database
 from .engine.types import Part
 from .engine.workspace import Workspace
 from .media_table import MediaTable
 from .records import MOST_TITLE, ROLES, STATES, Chat, MediaRecord, Turn, check_word
-from .saved_chats import SavedChat, SavedMedium, pack, unpack
 
 __all__ = ["Chat", "MediaRecord", "Store", "Turn"]
 
@@ -310,40 +310,8 @@ class Store:
         return undone
 
     def conversation(self, session: str, chat: str, *, until: str | None = None) -> list[dict[str, Any]]:
-        """The branch as `GenerateRequest.conversation`.
-
-        Empty turns, questions that got no answer and media that were deleted are left out.
-
-        Args:
-            session: whose.
-            chat: which.
-            until: last turn that counts; None takes the head.
-
-        Returns:
-            Messages.
-
-        Raises:
-            BadArgument: this session has no such chat.
-        """
-        messages: list[dict[str, Any]] = []
-        for turn in self.turns(session, chat):
-            content = [part for part in map(_bare, turn.parts) if self._is_there(session, part)]
-            if content:
-                if messages and messages[-1]["role"] == turn.role == "user":
-                    messages.pop()
-                messages.append({"role": turn.role, "content": content})
-            if turn.id == until:
-                break
-        return messages
-
-    def _is_there(self, session: str, part: Part) -> bool:
-        if part["type"] == "text":
-            return bool(part["text"].strip())
-        try:
-            self._workspace.find(session, part["media_id"])
-        except BadArgument:
-            return False
-        return True
+        """The branch as `GenerateRequest.conversation`, see `chat_files.conversation`."""
+        return chat_files.conversation(self, self._workspace, session, chat, until=until)
 
     def add_media(
         self, session: str, media_id: str, *, settings: dict[str, Any] | None = None, origin: str = "made"
@@ -389,69 +357,30 @@ class Store:
         Raises:
             BadArgument: this session has no such chat.
         """
-        found, turns = self.chat(session, chat), self.all_turns(session, chat)
-        media: dict[str, SavedMedium] = {}
-        for part in (part for turn in turns for part in turn.parts):
-            if part["type"] == "text" or part["media_id"] in media or not self._is_there(session, part):
-                continue
-            stored = self._workspace.find(session, part["media_id"])
-            rows = self._db.rows("SELECT * FROM media WHERE session = ? AND id = ?", session, stored.id)
-            media[stored.id] = SavedMedium(
-                modality=stored.modality,
-                content=stored.path.read_bytes(),
-                settings=json.loads(rows[0]["settings"]) if rows else part.get("settings", {}),
-                origin=rows[0]["origin"] if rows else "given",
-                suffix=stored.path.suffix,
-            )
-        return pack(SavedChat(title=found.title, head=found.head, turns=turns, media=media))
+        return chat_files.save_chat(self, self._workspace, session, chat)
 
     def load_chat(self, session: str, data: bytes) -> Chat:
-        """Read what `save_chat` wrote, as a new chat of this session with new ids.
+        """Read what `save_chat` wrote, as a new chat of this session, see `chat_files.load_chat`."""
+        return chat_files.load_chat(self, self._workspace, session, data)
+
+    def insert_chat(self, session: str, title: str, turns: list[Turn], head: str | None) -> Chat:
+        """Add a whole chat.
 
         Args:
-            session: whose chat it becomes.
-            data: content of the file.
+            session: whose it becomes.
+            title: what the list shows.
+            turns: of all branches, parents before children, with ids that are not taken.
+            head: last turn of the branch that is shown.
 
         Returns:
             The chat.
-
-        Raises:
-            BadMedia: it is no saved chat, or a medium in it cannot be read.
-            LimitExceeded: it is too large.
         """
-        saved = unpack(data)
-        new: dict[str, str] = {}
-        try:
-            for name, medium in saved.media.items():
-                stored = self._workspace.take_over(session, medium.content, medium.modality)
-                new[name] = stored.id
-                self.add_media(session, stored.id, settings=medium.settings, origin=medium.origin)
-            return self._insert_saved(session, saved, new)
-        except BaseException:
-            for media_id in new.values():
-                self.delete_media(session, media_id)
-            raise
-
-    def _insert_saved(self, session: str, saved: SavedChat, media: dict[str, str]) -> Chat:
-        ids: dict[str | None, str | None] = {None: None}
         with self._db.writing():
-            chat = self.new_chat(session, saved.title)
-            for turn in saved.turns:
-                ids[turn.id] = secrets.token_hex(10)
-                parts = [
-                    part if part["type"] == "text" else {**part, "media_id": media[part["media_id"]]}
-                    for part in turn.parts
-                ]
-                self._insert(chat.id, replace(turn, id=ids[turn.id], parent=ids[turn.parent], parts=parts))
-            self._point(chat.id, ids[saved.head])
-        return self.chat(session, chat.id)
-
-
-def _bare(part: Part) -> Part:
-    """A part as a request has it."""
-    if part["type"] == "text":
-        return {"type": "text", "text": part["text"]}
-    return {"type": part["type"], "media_id": part["media_id"]}
+            chat = self.new_chat(session, title)
+            for turn in turns:
+                self._insert(chat.id, turn)
+            self._point(chat.id, head)
+            return self.chat(session, chat.id)
 
 
 def _chat(row: sqlite3.Row) -> Chat:

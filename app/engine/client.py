@@ -204,7 +204,7 @@ class EngineClient:
         deadline = time.monotonic() + self.limits.stop_seconds
         for job in mine:
             with self._lock:
-                job.changed.wait_for(lambda job=job: job.finished is not None, deadline - time.monotonic())
+                job.wait_finished(deadline - time.monotonic())
                 self._supervisor.jobs.pop(job.ticket.id, None)
         with self._lock:
             self._seen.pop(session, None)

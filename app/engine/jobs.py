@@ -71,6 +71,17 @@ class Job:
         self.changed.notify_all()
         return event
 
+    def wait_finished(self, timeout: float) -> bool:
+        """Wait until nothing follows.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether it is so.
+        """
+        return self.changed.wait_for(lambda: self.finished is not None, timeout)
+
     def _closing(self, event: Cancelled | Failed) -> Cancelled | Failed:
         parts = [dict(self._pieces[key]) for key in sorted(self._pieces)]
         if isinstance(event, Cancelled) and self.reason == DEADLINE:

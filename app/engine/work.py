@@ -166,7 +166,8 @@ class Engine:
         asked = _last_parts(request.conversation)
         options = {m: dict(getattr(request, f"{m.value}_options")) for m in GENERATED}
         first = request_seeds(request.seed, 1)[0]
-        answers, times = [], {}
+        answers: list[Answer] = []
+        times: dict[str, float] = {}
         previews = Previews(self._workspace, request.session, ticket, self._preview_seconds)
         for variation in range(request.variations):
             making = Making(
