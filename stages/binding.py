@@ -1,13 +1,15 @@
-"""Binding: one space for all modalities from pairs with images alone (ImageBind, Section 3.2).
+"""Binding: one space for several modalities, from pairs of them, by a contrastive loss.
 
-Trained pairs are exactly image-text, video-audio, image-depth, image-thermal and video-IMU. All others
-(audio-text, depth-text, audio-depth, ...) are emergent: they are never paired, and the evaluation says how
-well they bind.
+What is paired with what is the configuration's. ImageBind (Section 3.2) pairs everything with images:
+image-text, video-audio, image-depth, image-thermal and video-IMU; LanguageBind pairs everything with text.
+All other pairs (audio-text, or audio-image) are emergent: they are never paired, and the evaluation says how
+well they bind. LiT and LanguageBind lock towers, or train low-rank updates of them; `stages/recipes/binding`
+has a run file for each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,9 @@ from torch.nn import functional as F
 from anygen.encoders.imagebind import (
     TOWER,
     ImageBindConfig,
-    ImageBindModel,
     ImageBindProcessor,
     TextTokenizer,
     load_config,
-    load_encoder,
     save_encoder,
 )
 from anygen.encoders.imagebind.config import imagebind_tiny
@@ -33,77 +33,56 @@ from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene
 
+from .binding_config import PAIRS, BindingConfig
 from .binding_data import (
     HELD_OUT_TABLE,
-    Perturbation,
+    caption_of,
     draw_scenes,
     fits,
     image_caption,
     render_batch,
     revealed_codes,
+    scene_of,
     unseen,
 )
 from .binding_evaluation import evaluate_binding
+from .binding_gather import gather
+from .binding_towers import (
+    build_model,
+    built,
+    hold_still,
+    resize,
+    scales,
+    trained_names,
+    without_adapters,
+)
 from .pretraining.tokenizer import caption_corpus
 
-PAIRS: tuple[tuple[Modality, Modality], ...] = (
-    (Modality.IMAGE, Modality.TEXT),
-    (Modality.VIDEO, Modality.AUDIO),
-    (Modality.IMAGE, Modality.DEPTH),
-    (Modality.IMAGE, Modality.THERMAL),
-    (Modality.VIDEO, Modality.IMU),
-)
-"""(anchor, other) of every trained pair."""
+__all__ = ["PAIRS", "Batch", "BindingConfig", "BindingStage", "info_nce"]
 
+Pair = tuple[Modality, Modality]
+Piece = tuple[Tensor, Tensor]
+"""Prepared inputs of n samples and (n, 5) codes of what they reveal."""
 
-@dataclass(frozen=True, kw_only=True)
-class BindingConfig:
-    """What the binding stage trains on."""
-
-    vocab_size: int = 800
-    """Tokens of the text tokenizer, special ids not counted."""
-    corpus_size: int = 20_000
-    """Captions that the tokenizer is trained on."""
-    pair_weights: dict[Modality, float] = field(default_factory=lambda: {Modality.TEXT: 2.0})
-    """Weight of a pair's loss by its other modality; 1 where not named."""
-    shares: dict[Modality, float] = field(
-        default_factory=lambda: {m: 0.5 for m in Modality if m not in (Modality.TEXT, Modality.IMAGE)}
-    )
-    """Share of a batch that a pair gets, by its other modality; 1 where not named. Captions need the most."""
-    modalities: tuple[Modality, ...] = tuple(Modality)
-    """Modalities to bind; a pair is trained when both of its sides are here."""
-    perturbation: Perturbation = field(default_factory=Perturbation)
-    """How far training media are from clean renders."""
-    evaluation_size: int = 256
-    """Scenes per group (seen, held out) in an evaluation; the probes are fitted on twice as many."""
-    label_weight: float = 1.0
-    """Weight of the vision tower's own classification loss, by linear heads that are thrown away. ImageBind
-    starts from OpenCLIP's image tower; this stands in for that start. No other tower sees a label, so
-    emergent pairs stay so."""
-    start: str | None = None
-    """Folder of an encoder to go on from, such as an earlier `result/encoder`; its sizes and its tokenizer
-    are taken too. None starts from nothing."""
-    seed: int = 0
-    """Initialisation, tokenizer and sample numbers."""
-    store_half: bool = True
-    """Save the weights as float16."""
-
-
-Batch = dict[Modality, tuple[Tensor, Tensor]]
-"""Modality to prepared inputs and (n, 5) codes of what they reveal."""
+Batch = dict[Modality, Piece]
+"""By modality. Texts that are anchors stand one pair after another, in the order of the pairs."""
 
 
 class BindingStage:
-    """Symmetric InfoNCE over every pair (equation 1), all towers trained jointly, and labels for the anchors.
+    """Symmetric InfoNCE over every pair (ImageBind, equation 1), and labels for the vision tower.
 
-    False negatives: of the 1,872 seen scenes many share what a depth map or a caption tells, so an item that
-    is true of an anchor which is not its own is left out of that anchor's negatives (and the other way
-    round), rather than pushed away.
+    Both directions of a pair count alike. False negatives: of the 1,872 seen scenes many share what a depth
+    map or a caption tells, so an item that is true of an anchor which is not its own is left out of that
+    anchor's negatives (and the other way round), rather than pushed away.
 
     Args:
-        config: Data and evaluation.
+        config: Data, pairs, towers and evaluation.
         encoder: Sizes of the towers; None takes the bundled ones, with the tokenizer trained here.
         tokenizer: Needed with `encoder` when it has a text tower.
+
+    Raises:
+        BadArgument: no pair has both sides among the modalities, both towers of a pair are locked, or a
+            tower's name is unknown.
     """
 
     name = "binding"
@@ -120,64 +99,112 @@ class BindingStage:
             encoder = load_config(Path(config.start))
             tokenizer = TextTokenizer.from_folder(Path(config.start), encoder.text) if encoder.text else None
         elif encoder is None:
-            small = train_tokenizer(
-                (text.lower() for text in caption_corpus(config.corpus_size, seed=config.seed)),
-                vocab_size=config.vocab_size,
-            )
-            encoder = imagebind_tiny(**special_ids(small))
-            assert encoder.text is not None
-            tokenizer = TextTokenizer(small, encoder.text)
-        self.pairs = tuple(p for p in PAIRS if set(p) <= set(config.modalities))
-        if not self.pairs:
-            raise BadArgument(
-                f"Found modalities {', '.join(config.modalities)}; expected both sides of a trained pair, "
-                "such as image and text."
-            )
-        torch.manual_seed(config.seed)
-        bound = {m for pair in self.pairs for m in pair}
-        self.model = (
-            ImageBindModel(encoder, bound)
-            if config.start is None
-            else load_encoder(Path(config.start), bound)
+            encoder, tokenizer = _bundled_sizes(config)
+        self.pairs: tuple[Pair, ...] = tuple(
+            (a, o) for a, o in config.pairs if {a, o} <= set(config.modalities)
         )
+        self._check_pairs()
+        torch.manual_seed(config.seed)
+        self.model = build_model(config, encoder, {m for pair in self.pairs for m in pair} | set(config.keep))
         self.heads = nn.ModuleDict(
             {name: nn.Linear(encoder.embed_dim, len(values)) for name, values in ATTRIBUTES.items()}
         )
+        self.scales = scales(self.pairs if config.temperature == "learned" else ())
         self.tokenizer = tokenizer
         self.processor = ImageBindProcessor(encoder, tokenizer)
 
+    def _check_pairs(self) -> None:
+        if not self.pairs:
+            raise BadArgument(
+                f"Found modalities {', '.join(self.config.modalities)}; expected both sides of a trained "
+                "pair, such as image and text."
+            )
+        for pair in self.pairs:
+            if all(self.config.towers.get(TOWER[m]) == "locked" for m in pair):
+                raise BadArgument(
+                    f"Found both towers of {'-'.join(pair)} locked; expected one to train. "
+                    "Leave the pair out, and name modalities that should stay in `keep`."
+                )
+
     def modules(self) -> dict[str, nn.Module]:
-        """The encoder, and the heads that are thrown away."""
-        return {"encoder": self.model, "heads": self.heads}
+        """The encoder, and the heads and temperatures that are thrown away."""
+        return {
+            "encoder": self.model,
+            "heads": self.heads,
+            **({"scales": self.scales} if self.scales else {}),
+        }
 
     def trainable_parameters(self) -> list[dict[str, Any]]:
-        """All of it, in one group."""
-        return [{"params": [*self.model.parameters(), *self.heads.parameters()]}]
+        """What is not locked, in one group."""
+        own_scale = self.config.temperature == "encoder" and any(o is Modality.TEXT for _, o in self.pairs)
+        names = set(trained_names(self.model, self.config, own_scale))
+        params = [p for n, p in self.model.named_parameters() if n in names]
+        heads = self.heads.parameters() if self.config.label_weight else ()
+        return [{"params": [*params, *heads, *self.scales.parameters()]}]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Render the samples at `indices`; images and videos are of different scenes, none held out."""
-        rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
-        batch: Batch = {}
-        for anchor in dict.fromkeys(anchor for anchor, _ in self.pairs):
-            others = {o: self._count(o, len(indices)) for first, o in self.pairs if first is anchor}
-            scenes = draw_scenes(max(others.values()), rng)
+        counts = {o: max(round(self.config.shares.get(o, 1.0) * len(indices)), 1) for _, o in self.pairs}
+        if not self.config.per_sample:
+            rng = np.random.default_rng((self.config.seed, *(int(i) for i in indices[[0, -1]])))
+            return self._joined([self._pieces(counts, rng, None)])
+        parts = []
+        for place, index in enumerate(int(i) for i in indices):
+            there = {other: 1 for other, count in counts.items() if place < count}
+            rng = np.random.default_rng((self.config.seed, 0, index))
+            parts.append(self._pieces(there, rng, index))
+        return self._joined(parts)
+
+    def _pieces(
+        self, counts: Mapping[Modality, int], rng: np.random.Generator, index: int | None
+    ) -> dict[Pair, Piece]:
+        """Samples by (modality, of which pair); a shared anchor stands under itself twice."""
+        pieces: dict[Pair, Piece] = {}
+        for place, anchor in enumerate(dict.fromkeys(anchor for anchor, _ in self.pairs)):
+            others = {o: counts[o] for first, o in self.pairs if first is anchor and o in counts}
+            if not others:
+                continue
+            if anchor is Modality.TEXT:
+                for other, count in others.items():
+                    scenes = self._scenes(count, rng, index, place)
+                    pieces[other, other] = self._medium(other, scenes, rng)
+                    pieces[anchor, other] = self._captions(other, scenes, rng)
+                continue
+            scenes = self._scenes(max(others.values()), rng, index, place)
             codes = torch.from_numpy(revealed_codes([s.attributes() for s in scenes]))
-            batch[anchor] = (self._prepare(anchor, scenes, rng), codes)
+            pieces[anchor, anchor] = (self._prepare(anchor, scenes, rng), codes)
             for other, count in others.items():
-                batch[other] = self._other(other, scenes[:count], rng)
-        return batch
+                pieces[other, other] = self._other(other, scenes[:count], rng)
+        return pieces
 
-    def _count(self, other: Modality, batch_size: int) -> int:
-        return max(round(self.config.shares.get(other, 1.0) * batch_size), 1)
+    def _joined(self, parts: Sequence[Mapping[Pair, Piece]]) -> Batch:
+        keys = dict.fromkeys(key for part in parts for key in part)
+        texts = [(a, o) for a, o in self.pairs if a is Modality.TEXT]
+        ordered = [*(k for k in keys if k not in texts), *texts]
+        batch: dict[Modality, list[Piece]] = {}
+        for key in ordered:
+            batch.setdefault(key[0], []).extend(part[key] for part in parts if key in part)
+        return {
+            m: (torch.cat([inputs for inputs, _ in found]), torch.cat([codes for _, codes in found]))
+            for m, found in batch.items()
+        }
 
-    def _other(
-        self, modality: Modality, scenes: list[Scene], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _scenes(self, count: int, rng: np.random.Generator, index: int | None, stream: int) -> list[Scene]:
+        return draw_scenes(count, rng) if index is None else [scene_of(index, self.config.seed, stream)]
+
+    def _other(self, modality: Modality, scenes: list[Scene], rng: np.random.Generator) -> Piece:
         if modality is Modality.TEXT:
             texts, named = zip(*(image_caption(s, rng) for s in scenes), strict=True)
             return self.processor(modality, texts), torch.from_numpy(revealed_codes(named))
+        return self._medium(modality, scenes, rng)
+
+    def _medium(self, modality: Modality, scenes: list[Scene], rng: np.random.Generator) -> Piece:
         revealed = torch.from_numpy(revealed_codes([s.revealed(modality) for s in scenes]))
         return self._prepare(modality, scenes, rng), revealed
+
+    def _captions(self, modality: Modality, scenes: list[Scene], rng: np.random.Generator) -> Piece:
+        texts, named = zip(*(caption_of(s, modality, rng) for s in scenes), strict=True)
+        return self.processor(Modality.TEXT, texts), torch.from_numpy(revealed_codes(named))
 
     def _prepare(self, modality: Modality, scenes: list[Scene], rng: np.random.Generator) -> Tensor:
         rendered = render_batch(
@@ -187,30 +214,45 @@ class BindingStage:
 
     def training_forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Weighted mean of the pairs' losses plus the labels' loss; reports the pairs' hits."""
+        hold_still(self.model, built(self.model, self.config.towers, "locked"))
         device = next(self.model.parameters()).device
         vectors = {m: self.model.encode(m, inputs.to(device)) for m, (inputs, _) in batch.items()}
         losses: dict[str, Tensor] = {}
         report: dict[str, float] = {}
+        behind = 0
         for anchor, other in self.pairs:
-            codes = batch[other][1].numpy()
-            count = len(codes)
-            anchor_codes = batch[anchor][1].numpy()[:count]
-            ignore = torch.from_numpy(fits(anchor_codes, codes) | unseen(anchor_codes, codes)).to(device)
+            count = len(batch[other][1])
+            rows = slice(behind, behind + count) if anchor is Modality.TEXT else slice(count)
+            behind += count if anchor is Modality.TEXT else 0
             key = f"{anchor}-{other}"
-            scaled = self._scaled(other, vectors[other])
-            losses[key], report[f"{key}/hit"] = info_nce(vectors[anchor][:count], scaled, ignore)
+            anchored = (vectors[anchor][rows], batch[anchor][1][rows])
+            losses[key], report[f"{key}/hit"] = self._pair_loss(
+                (anchor, other), anchored, (vectors[other], batch[other][1])
+            )
         weights = {f"{a}-{o}": self.config.pair_weights.get(o, 1.0) for a, o in self.pairs}
         weighted = torch.stack([weights[key] * value for key, value in losses.items()])
         total = weighted.sum() / sum(weights.values())
-        if self.config.label_weight:
-            anchors = dict.fromkeys(anchor for anchor, _ in self.pairs)
-            labels = [self._label_loss(a, vectors[a], batch[a][1]) for a in anchors]
+        labelled = [m for m in batch if TOWER[m] == "vision"]
+        if self.config.label_weight and labelled:
+            labels = [self._label_loss(m, vectors[m], batch[m][1]) for m in labelled]
             losses["labels"] = torch.stack(labels).mean()
             total = total + self.config.label_weight * losses["labels"]
         return {"loss": total, **losses}, report
 
+    def _pair_loss(self, pair: Pair, anchors: Piece, others: Piece) -> tuple[Tensor, float]:
+        """InfoNCE of one pair from (vectors, codes) of both sides, with the negatives of all processes."""
+        device = anchors[0].device
+        if self.config.gather:
+            codes = [gather(c.to(device)).cpu() for c in (anchors[1], others[1])]
+            anchors, others = (gather(anchors[0]), codes[0]), (gather(others[0]), codes[1])
+        of_anchors, of_others = anchors[1].numpy(), others[1].numpy()
+        # A caption is true of a medium, or a medium of the whole scene that an anchor shows.
+        true = fits(of_others, of_anchors).T if pair[0] is Modality.TEXT else fits(of_anchors, of_others)
+        ignore = torch.from_numpy(true | unseen(of_anchors, of_others)).to(device)
+        return info_nce(anchors[0], self._scaled(pair, others[0]), ignore)
+
     def _label_loss(self, anchor: Modality, vectors: Tensor, codes: Tensor) -> Tensor:
-        """Mean cross-entropy of what the anchor reveals, read off its unit vector times 10.
+        """Mean cross-entropy of what an image or video reveals, read off its unit vector times 10.
 
         A value that would make a held-out pair does not compete (see `unseen`).
         """
@@ -226,9 +268,16 @@ class BindingStage:
             losses.append(F.cross_entropy(logits, codes[:, column]))
         return torch.stack(losses).mean()
 
-    def _scaled(self, modality: Modality, vectors: Tensor) -> Tensor:
-        """Times the modality's inverse temperature: learned for text, fixed for the others (Appendix B)."""
-        return self.model.modality_postprocessors[TOWER[modality]](vectors)
+    def _scaled(self, pair: Pair, vectors: Tensor) -> Tensor:
+        """Times the inverse temperature: the pair's own, or that of the other's tower."""
+        if self.config.temperature == "learned":
+            return self.scales["-".join(pair)](vectors)
+        tower = TOWER[pair[1]]
+        return (
+            self.model.modality_postprocessors[tower](vectors)
+            if tower in self.model.modality_postprocessors
+            else vectors
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Zero-shot accuracy, retrieval and linear probes; see `evaluate_binding`."""
@@ -239,7 +288,18 @@ class BindingStage:
     def save(self, folder: Path) -> None:
         """Write `encoder/` of a model folder."""
         dtype = torch.float16 if self.config.store_half else torch.float32
-        save_encoder(folder / "encoder", self.model, self.tokenizer, dtype=dtype)
+        save_encoder(folder / "encoder", without_adapters(self.model), self.tokenizer, dtype=dtype)
+
+
+def _bundled_sizes(config: BindingConfig) -> tuple[ImageBindConfig, TextTokenizer]:
+    """The bundled encoder's sizes, or what the configuration makes of them, and a tokenizer trained here."""
+    small = train_tokenizer(
+        (text.lower() for text in caption_corpus(config.corpus_size, seed=config.seed)),
+        vocab_size=config.vocab_size,
+    )
+    encoder = resize(imagebind_tiny(**special_ids(small)), config.sizes)
+    assert encoder.text is not None
+    return encoder, TextTokenizer(small, encoder.text)
 
 
 def info_nce(anchors: Tensor, others: Tensor, ignore: Tensor) -> tuple[Tensor, float]:

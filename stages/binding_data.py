@@ -112,6 +112,34 @@ def image_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, dict[str
     return caption(spoken, None if rng.random() < 0.3 else rng), named
 
 
+def scene_of(index: int, seed: int, stream: int, *, group: int = 8) -> Scene:
+    """The seen scene of one sample, from its number alone; `draw_scenes` has the reason for the groups.
+
+    Args:
+        index: Number of the sample.
+        seed: Of the run.
+        stream: Which of several scenes of a sample.
+        group: Samples that follow one another and share some attributes.
+    """
+    shared = np.random.default_rng((seed, 1, stream, index // group))
+    first = sample_scene(shared)
+    kept = {n: getattr(first, n) for n in ("color", "size", "background") if shared.random() < 0.5}
+    rng = np.random.default_rng((seed, 2, stream, index))
+    attributes = sample_scene(rng).attributes() | kept
+    while is_held_out(attributes):
+        attributes = sample_scene(rng).attributes() | kept
+    return Scene(**attributes)
+
+
+def caption_of(scene: Scene, modality: Modality, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+    """A caption of a medium, and which of the attributes that it shows are named: all, or two at least."""
+    shown = scene.revealed(modality)
+    if len(shown) > 2 and rng.random() < 0.5:
+        names = sorted(rng.permutation(list(shown))[: rng.integers(2, len(shown))], key=list(shown).index)
+        shown = {n: shown[n] for n in names}
+    return caption(shown, None if rng.random() < 0.3 else rng), shown
+
+
 def render_batch(
     modality: Modality,
     scenes: Sequence[Scene],

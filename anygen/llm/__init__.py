@@ -24,6 +24,7 @@ from .lora import (
     unmerge_lora,
 )
 from .sampling import TextPiece, sample
+from .tower_adapter import add_tower_lora, merged_state
 
 __all__ = [
     "Answer",
@@ -38,6 +39,7 @@ __all__ = [
     "ExtendedHead",
     "adapter_disabled",
     "add_lora",
+    "add_tower_lora",
     "base_state_dict",
     "build_backbone",
     "extend_vocabulary",
@@ -47,6 +49,7 @@ __all__ = [
     "load_backbone",
     "lora_parameters",
     "merge_lora",
+    "merged_state",
     "row_parameters",
     "save_adapter",
     "save_backbone",

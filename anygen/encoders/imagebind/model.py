@@ -182,8 +182,8 @@ class ImageBindModel(nn.Module):
         clips = inputs.shape[1] if inputs.ndim >= 5 else 1
         x = inputs.flatten(0, 1) if inputs.ndim >= 5 else inputs
         head = self.modality_heads[name]
-        weight = self.modality_trunks[name].get_parameter("blocks.0.attn.in_proj_weight")
-        pooled = head(self.modality_trunks[name](self.modality_preprocessors[name](x.to(weight.dtype))))
+        dtype = next(self.modality_trunks[name].parameters()).dtype
+        pooled = head(self.modality_trunks[name](self.modality_preprocessors[name](x.to(dtype))))
         return pooled.unflatten(0, (-1, clips))
 
     def _pooled_text(self, input_ids: Tensor) -> Tensor:
