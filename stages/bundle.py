@@ -21,7 +21,7 @@ from anygen.presets import PRESETS
 
 from . import run
 from .checkpointing import step_folders
-from .system import System, SystemConfig
+from .system import SystemConfig, build_system
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def assemble(model: str, folder: Path) -> None:
     """Put the results of all steps into one model folder, with a card that says how each came about."""
     tuning = run.read_config(recipe_path(model, "instruction-tuning"))
     config = from_json(SystemConfig, tuning.stage["system"], where="instruction-tuning.yaml")
-    system = System(replace(config, start=str(Path(tuning.run_folder) / "result")))
+    system = build_system(replace(config, start=str(Path(tuning.run_folder) / "result")))
     decoders = {
         m: Path(run.read_config(recipe_path(model, f"{m}-diffusion")).run_folder) / "result"
         for m in GENERATED

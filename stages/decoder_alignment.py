@@ -20,9 +20,13 @@ from anygen.modality import Modality
 from anygen.model import ModelOutput
 from anygen.toybox.dialogues import HELD_OUT_DIRECTIONS, make_dialogue, sample_dialogue
 
+from .data.conversations import show, showable
+from .data.model import Parts
+from .data.own import DataConfig
+from .data.scores import signal_scores
 from .denoising_bank import DenoisingBank, DenoisingConfig
 from .dialogue_data import told_turns
-from .system import Group, System, SystemConfig, save_trained
+from .system import Group, System, SystemConfig, toybox_seed
 
 TEXT_TO_MEDIA = ("text-to-image", "text-to-audio", "text-to-video")
 """Directions that an evaluation asks."""
@@ -32,25 +36,34 @@ TEXT_TO_MEDIA = ("text-to-image", "text-to-audio", "text-to-video")
 class DecoderAlignmentConfig:
     """What the signals are aligned on."""
 
-    system: SystemConfig
-    """The frozen parts."""
+    system: SystemConfig | None = None
+    """The frozen parts, one by one; or `model`."""
+    model: str | None = None
+    """A model folder or bundled name that the parts come from; the result is a whole model folder."""
+    data: DataConfig | None = None
+    """Own data in place of the toybox."""
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
     denoising: dict[Modality, DenoisingConfig] = field(default_factory=dict)
-    """Decoders whose denoising loss is added."""
+    """Decoders whose denoising loss is added, on the toybox's bank of latents."""
     denoising_weight: float = 0.3
     """Its weight."""
+
+    def parts(self) -> Parts:
+        """What is trained, and on what."""
+        return Parts(system=self.system, model=self.model, data=self.data)
 
 
 class DecoderAlignmentStage:
     """Signal cross-entropy, caption distance and denoising; output projections and signal rows train."""
 
     name = "decoder-alignment"
-    dataset_size = None
 
     def __init__(self, config: DecoderAlignmentConfig) -> None:
         self.config = config
-        self.system = System(config.system)
+        self.opened = config.parts().open(fits=showable, converse=show, what="media to show")
+        self.system, self.data = self.opened.system, self.opened.data
+        self.dataset_size = None if self.data is None else len(self.data.training)
         self.banks = {m: DenoisingBank(m, c) for m, c in config.denoising.items()}
         ids = torch.tensor([i for group in self.system.tokens.groups.values() for i in group])
         self._signal_ids = torch.cat([ids, torch.tensor([self.system.tokenizer.eos_token_id])])
@@ -65,15 +78,19 @@ class DecoderAlignmentStage:
         return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
-        """Dialogues with signals, media told in words, in groups of like length."""
+        """Dialogues with signals, in groups of like length; the toybox's media are told in words."""
+        groups_rng = np.random.default_rng((32, int(indices[0])))
+        if self.data is not None:
+            prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
+            return self.system.grouped(prompts, groups_rng, parts=3)
         conversations = []
         for index in indices:
-            rng = np.random.default_rng((self.config.system.seed, 31, int(index)))
+            rng = np.random.default_rng((toybox_seed(self.config.system), 31, int(index)))
             dialogue = sample_dialogue(rng)
             while not any(turn.signals for turn in dialogue):
                 dialogue = sample_dialogue(rng)
             conversations.append(told_turns(dialogue, rng, signals=True))
-        return self.system.groups(conversations, np.random.default_rng((32, int(indices[0]))), parts=3)
+        return self.system.groups(conversations, groups_rng, parts=3)
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The three losses."""
@@ -92,13 +109,18 @@ class DecoderAlignmentStage:
     def _signal_losses(self, output: ModelOutput) -> Tensor:
         """Cross-entropy at signal tokens and at eos: where a signal belongs, and where none does any more."""
         assert output.token_losses is not None and output.token_labels is not None
-        return output.token_losses[torch.isin(output.token_labels, self._signal_ids)]
+        signals = self._signal_ids.to(output.token_labels.device)
+        return output.token_losses[torch.isin(output.token_labels, signals)]
 
     def evaluate(self) -> dict[str, float]:
-        """Distance to the caption's embedding, seen and held out."""
+        """Distance to the caption's embedding, seen and held out; on own data, to others' as well."""
+        if self.data is not None:
+            return signal_scores(
+                self.system, self.data.held_out_prompts(self.system.builder, self.opened.lead_ins)
+            )
         scores = {}
         for name, held_out in (("seen", False), ("held_out", True)):
-            rng = np.random.default_rng((self.config.system.seed + 1, 33, held_out))
+            rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 33, held_out))
             directions = [d for d in TEXT_TO_MEDIA if not held_out or d in HELD_OUT_DIRECTIONS]
             dialogues = [
                 make_dialogue(d, rng, held_out=held_out, split="eval") for d in directions for _ in range(64)
@@ -111,8 +133,8 @@ class DecoderAlignmentStage:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Projections, adapter and rows."""
-        save_trained(self.system.model, folder)
+        """Projections, adapter and rows; the whole model folder where it began with one."""
+        self.opened.save(self.name, folder)
 
 
 def mean_distances(system: System, groups: list[Group], outputs: list[ModelOutput]) -> dict[Modality, Tensor]:

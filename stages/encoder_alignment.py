@@ -19,9 +19,13 @@ from anygen.prompting import TrainingTurn
 from anygen.toybox.dialogue_types import Dialogue, Signal
 from anygen.toybox.dialogues import make_dialogue, sample_dialogue
 
+from .data.conversations import describable, describe
+from .data.model import Parts
+from .data.own import DataConfig
+from .data.scores import caption_scores
 from .dialogue_data import seen_turns
 from .pretraining.language_model import exact_answers
-from .system import Group, System, SystemConfig, save_trained
+from .system import Group, SystemConfig, toybox_seed
 
 DESCRIBING = (
     "image-to-text",
@@ -38,10 +42,18 @@ DESCRIBING = (
 class EncoderAlignmentConfig:
     """What the input projection is aligned on."""
 
-    system: SystemConfig
-    """The frozen parts."""
+    system: SystemConfig | None = None
+    """The frozen parts, one by one; or `model`."""
+    model: str | None = None
+    """A model folder or bundled name that the parts come from; the result is a whole model folder."""
+    data: DataConfig | None = None
+    """Own data in place of the toybox."""
     describing: float = 0.6
-    """Share of plain captioning; the rest are other requests about attached media, answered in words."""
+    """Share of the toybox's plain captioning; the rest are other requests about media, answered in words."""
+
+    def parts(self) -> Parts:
+        """What is trained, and on what."""
+        return Parts(system=self.system, model=self.model, data=self.data)
 
 
 def without_signals(dialogue: Dialogue) -> list[TrainingTurn]:
@@ -67,11 +79,12 @@ class EncoderAlignmentStage:
     """Caption loss; only the input projection trains."""
 
     name = "encoder-alignment"
-    dataset_size = None
 
     def __init__(self, config: EncoderAlignmentConfig) -> None:
         self.config = config
-        self.system = System(config.system)
+        self.opened = config.parts().open(fits=describable, converse=describe, what="media to describe")
+        self.system, self.data = self.opened.system, self.opened.data
+        self.dataset_size = None if self.data is None else len(self.data.training)
 
     def modules(self) -> dict[str, nn.Module]:
         """The whole model."""
@@ -84,15 +97,19 @@ class EncoderAlignmentStage:
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
         """Dialogues about media, in groups of like length."""
+        groups_rng = np.random.default_rng((22, int(indices[0])))
+        if self.data is not None:
+            prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
+            return self.system.grouped(prompts, groups_rng, parts=3)
         conversations = []
         for index in indices:
-            rng = np.random.default_rng((self.config.system.seed, 21, int(index)))
+            rng = np.random.default_rng((toybox_seed(self.config.system), 21, int(index)))
             if rng.random() < self.config.describing:
                 dialogue = make_dialogue(DESCRIBING[rng.integers(len(DESCRIBING))], rng)
             else:
                 dialogue = with_media(rng)
             conversations.append(without_signals(dialogue))
-        return self.system.groups(conversations, np.random.default_rng((22, int(indices[0]))), parts=3)
+        return self.system.groups(conversations, groups_rng, parts=3)
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Mean cross-entropy over all answers' tokens."""
@@ -105,13 +122,17 @@ class EncoderAlignmentStage:
         return losses
 
     def evaluate(self) -> dict[str, float]:
-        """Share of captions right to the letter, on evaluation wordings, seen and held out."""
+        """Share of captions right to the letter, seen and held out; on own data, held-out losses."""
+        if self.data is not None:
+            return caption_scores(
+                self.system, self.data.held_out_prompts(self.system.builder, self.opened.lead_ins)
+            )
         scores = {}
         for direction in DESCRIBING:
             for group_name, held_out in (("seen", False), ("held_out", True)):
                 if held_out and direction not in DESCRIBING[:2]:
                     continue
-                rng = np.random.default_rng((self.config.system.seed + 1, 23, held_out))
+                rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 23, held_out))
                 dialogues = [
                     make_dialogue(direction, rng, held_out=held_out, split="eval") for _ in range(64)
                 ]
@@ -125,5 +146,5 @@ class EncoderAlignmentStage:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Projections, adapter and rows."""
-        save_trained(self.system.model, folder)
+        """Projections, adapter and rows; the whole model folder where it began with one."""
+        self.opened.save(self.name, folder)

@@ -17,18 +17,26 @@ from torch import Tensor, nn
 
 from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
 
+from .data.conversations import tune
+from .data.model import Parts
+from .data.own import DataConfig
+from .data.scores import caption_scores, signal_scores
 from .decoder_alignment import mean_distances
 from .dialogue_data import seen_turns
 from .pretraining.language_model import exact_answers
-from .system import Group, System, SystemConfig, ensure_lora, save_trained
+from .system import Group, SystemConfig, ensure_lora, toybox_seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstructionConfig:
     """What is tuned, and how."""
 
-    system: SystemConfig
-    """The frozen parts; `start` is the result of decoder alignment."""
+    system: SystemConfig | None = None
+    """The frozen parts, one by one; `start` is the result of decoder alignment. Or `model`."""
+    model: str | None = None
+    """A model folder or bundled name that the parts come from; the result is a whole model folder."""
+    data: DataConfig | None = None
+    """Own data in place of the toybox."""
     rank: int = 16
     """Rank of the adapter."""
     alpha: int = 32
@@ -38,16 +46,21 @@ class InstructionConfig:
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
 
+    def parts(self) -> Parts:
+        """What is trained, and on what."""
+        return Parts(system=self.system, model=self.model, data=self.data)
+
 
 class InstructionStage:
     """Cross-entropy of the answers plus caption distances; LoRA, projections and rows train."""
 
     name = "instruction-tuning"
-    dataset_size = None
 
     def __init__(self, config: InstructionConfig) -> None:
         self.config = config
-        self.system = System(config.system)
+        self.opened = config.parts().open(fits=lambda record: True, converse=tune, what="turns")
+        self.system, self.data = self.opened.system, self.opened.data
+        self.dataset_size = None if self.data is None else len(self.data.training)
         ensure_lora(self.system.model, rank=config.rank, alpha=config.alpha, dropout=config.dropout)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -61,11 +74,15 @@ class InstructionStage:
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
         """Mixed dialogues, in groups of like length."""
+        groups_rng = np.random.default_rng((42, int(indices[0])))
+        if self.data is not None:
+            prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
+            return self.system.grouped(prompts, groups_rng, parts=4)
         conversations = []
         for index in indices:
-            rng = np.random.default_rng((self.config.system.seed, 41, int(index)))
+            rng = np.random.default_rng((toybox_seed(self.config.system), 41, int(index)))
             conversations.append(seen_turns(sample_dialogue(rng)))
-        return self.system.groups(conversations, np.random.default_rng((42, int(indices[0]))), parts=4)
+        return self.system.groups(conversations, groups_rng, parts=4)
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Answer cross-entropy plus the weighted distances."""
@@ -76,10 +93,13 @@ class InstructionStage:
         return {"loss": loss, "answer": entropy, **{f"distance/{m}": d for m, d in distances.items()}}, {}
 
     def evaluate(self) -> dict[str, float]:
-        """Share of whole answers right to the letter, by direction, and the distances."""
+        """Share of answers right to the letter, by direction, and the distances; on own data, losses."""
         scores: dict[str, float] = {}
+        if self.data is not None:
+            prompts = self.data.held_out_prompts(self.system.builder, self.opened.lead_ins)
+            return caption_scores(self.system, prompts) | signal_scores(self.system, prompts)
         for direction in DIRECTIONS:
-            rng = np.random.default_rng((self.config.system.seed + 1, 43))
+            rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 43))
             dialogues = [make_dialogue(direction, rng, split="eval") for _ in range(48)]
             groups = self.system.groups([seen_turns(d) for d in dialogues], rng, parts=2)
             outputs = [self.system.forward(group, return_logits=True) for group in groups]
@@ -94,5 +114,5 @@ class InstructionStage:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Projections, adapter and rows."""
-        save_trained(self.system.model, folder)
+        """Projections, adapter and rows; the whole model folder where it began with one."""
+        self.opened.save(self.name, folder)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextModel
 
-from anygen.encoders.imagebind.folder import load_encoder, load_processor
+from anygen.encoders.imagebind import ImageBindModel, ImageBindProcessor, load_encoder, load_processor
+from anygen.errors import BadArgument
 from anygen.llm import add_lora, extend_vocabulary, load_adapter, load_backbone, save_adapter
 from anygen.llm.lora import has_lora
 from anygen.modality import Modality
 from anygen.model import AnyGenModel, ModelOutput
 from anygen.projections import InputProjection, OutputProjection
-from anygen.prompting import PromptBatch, PromptBuilder, TrainingTurn
+from anygen.prompting import Prompt, PromptBatch, PromptBuilder, TrainingTurn
 from anygen.tokens import SignalTokens
 from anygen.toybox.captions import caption
 from anygen.toybox.dialogue_types import InputMedia, Signal
@@ -56,10 +57,10 @@ class SystemConfig:
     """Folder of the language model and its tokenizer."""
     encoder: str
     """Folder of the multimodal encoder."""
-    features: str
-    """File of the frozen encoder features; computed when missing."""
     text_encoders: dict[Modality, str]
     """Folder with `text_encoder/` and `tokenizer/` of each decoder: the targets of the output projections."""
+    features: str | None = None
+    """File of the toybox's frozen encoder features, computed when missing; own data need none."""
     start: str | None = None
     """Result of the stage before, or None for fresh projections and rows."""
     template: str = "toybox"
@@ -87,74 +88,69 @@ class Group:
     captions: dict[Modality, list[str]]
 
 
+def toybox_seed(config: SystemConfig | None) -> int:
+    """The seed of the toybox's dialogues; a model folder's stages have none, since they train on own data."""
+    assert config is not None
+    return config.seed
+
+
+class Media(Protocol):
+    """What stands behind slots and signals: the toybox's scenes, or a data set's files."""
+
+    def vectors(self, items: Sequence[Any], rng: np.random.Generator, *, held_out: bool) -> list[Tensor]:
+        """The encoder's vectors (dim,) of the items in slots, in order."""
+        ...
+
+    def caption(self, target: Any) -> str:
+        """What a signal is to mean."""
+        ...
+
+
+class ToyboxMedia:
+    """Renders of scenes, their features computed once.
+
+    Args:
+        features: Features of seen (False) and held-out (True) scenes.
+    """
+
+    def __init__(self, features: dict[bool, MediaFeatures]) -> None:
+        self._features = features
+
+    def vectors(
+        self, items: Sequence[InputMedia], rng: np.random.Generator, *, held_out: bool
+    ) -> list[Tensor]:
+        """A drawn render's vector for each item."""
+        return [self._features[held_out].draw(item.modality, item.scene, rng) for item in items]
+
+    def caption(self, target: Signal) -> str:
+        """The canonical caption of the signal's attributes."""
+        return caption(target.attributes)
+
+
 class System:
-    """Model, prompt builder, features and text targets."""
+    """Model, prompt builder, media and text targets.
 
-    def __init__(self, config: SystemConfig) -> None:
-        self.config = config
-        torch.manual_seed(config.seed)
-        self.tokenizer = AutoTokenizer.from_pretrained(config.llm)
-        self.tokens = SignalTokens.add_to(self.tokenizer, config.signal_tokens)
-        self.builder = PromptBuilder(
-            self.tokenizer, self.tokens, template=config.template, num_slot_tokens=config.num_slot_tokens
-        )
-        self.text_encoders = {m: self._text_encoder(m) for m in config.text_encoders}
-        encoder = load_encoder(Path(config.encoder), None).eval()
-        processor = load_processor(Path(config.encoder))
-        self.features = {
-            held_out: MediaFeatures.load_or_compute(
-                Path(config.features).with_suffix(".held-out.safetensors" if held_out else ".safetensors"),
-                encoder,
-                processor,
-                config.feature_set,
-                held_out=held_out,
-            )
-            for held_out in (False, True)
-        }
-        self.model = self._model(encoder.embed_dim)
+    Args:
+        model: The trained whole.
+        builder: Writes its prompts.
+        media: What its slots and signals stand for.
+        text_targets: From captions to a decoder's own text embeddings (n, tokens, width).
+    """
 
-    def _text_encoder(self, modality: Modality) -> tuple[nn.Module, Any]:
-        folder = Path(self.config.text_encoders[modality])
-        encoder = TEXT_ENCODERS[modality].from_pretrained(folder / "text_encoder").eval()
-        return encoder, AutoTokenizer.from_pretrained(folder / "tokenizer")
-
-    def _model(self, encoder_dim: int) -> AnyGenModel:
-        config = self.config
-        llm = load_backbone(config.llm)
-        extend_vocabulary(llm, self.tokens.new_ids, generator=torch.Generator().manual_seed(config.seed))
-        width, sizes = llm.config.hidden_size, config.projection
-        projections = {}
-        for modality in config.signal_tokens:
-            target = self.targets(modality, [""])
-            projections[modality] = OutputProjection(
-                llm_dim=width,
-                cond_dim=target.shape[-1],
-                num_queries=target.shape[1],
-                inner_dim=sizes.inner_dim,
-                num_encoder_layers=sizes.layers,
-                num_decoder_layers=sizes.layers,
-                num_heads=sizes.heads,
-                ffn_dim=sizes.ffn_dim,
-                normalize=modality is Modality.AUDIO,
-            )
-        model = AnyGenModel(
-            llm=llm,
-            tokens=self.tokens,
-            input_projection=InputProjection(
-                encoder_dim=encoder_dim, llm_dim=width, num_tokens=config.num_slot_tokens
-            ),
-            output_projections=projections,
-        )
-        if config.start is not None:
-            load_trained(model, Path(config.start))
-        return model
+    def __init__(
+        self,
+        *,
+        model: AnyGenModel,
+        builder: PromptBuilder,
+        media: Media,
+        text_targets: Callable[[Modality, list[str]], Tensor],
+    ) -> None:
+        self.model, self.builder, self.media, self._text_targets = model, builder, media, text_targets
+        self.tokenizer, self.tokens = builder.tokenizer, builder.tokens
 
     def targets(self, modality: Modality, captions: list[str]) -> Tensor:
         """Frozen text embeddings (n, tokens, width) of captions: what the output projection must say."""
-        encoder, tokenizer = self.text_encoders[modality]
-        with torch.no_grad():
-            embeds = embed_texts(encoder, tokenizer, captions)
-        return embeds[:, None] if embeds.ndim == 2 else embeds
+        return self._text_targets(modality, captions)
 
     def groups(
         self,
@@ -166,31 +162,33 @@ class System:
     ) -> list[Group]:
         """Prompts in `parts` groups of like length, with features drawn for their media."""
         prompts = [self.builder.encode(turns, add_generation_prompt=False) for turns in conversations]
-        prompts.sort(key=len)
+        return self.grouped(prompts, rng, parts=parts, held_out=held_out)
+
+    def grouped(
+        self, prompts: Sequence[Prompt], rng: np.random.Generator, *, parts: int, held_out: bool = False
+    ) -> list[Group]:
+        """Like `groups`, of conversations that are prompts already."""
+        prompts = sorted(prompts, key=len)
         split = np.array_split(np.arange(len(prompts)), min(parts, len(prompts)))
         return [self._group([prompts[i] for i in rows], rng, held_out) for rows in split]
 
-    def _group(self, prompts: list[Any], rng: np.random.Generator, held_out: bool) -> Group:
+    def _group(self, prompts: list[Prompt], rng: np.random.Generator, held_out: bool) -> Group:
         batch = self.builder.collate(prompts, side="right")
-        vectors = [self._vector(slot.item, rng, held_out) for slot in batch.slots]
+        vectors = self.media.vectors([slot.item for slot in batch.slots], rng, held_out=held_out)
         captions: dict[Modality, list[str]] = {}
         for placed in batch.signals:
-            signal: Signal = placed.item
-            captions.setdefault(placed.modality, []).append(caption(signal.attributes))
+            captions.setdefault(placed.modality, []).append(self.media.caption(placed.item))
         width = self.model.input_projection.encoder_dim
         return Group(batch, torch.stack(vectors) if vectors else torch.zeros(0, width), captions)
 
-    def _vector(self, media: InputMedia, rng: np.random.Generator, held_out: bool) -> Tensor:
-        return self.features[held_out].draw(media.modality, media.scene, rng)
-
     def forward(self, group: Group, *, return_logits: bool = False) -> ModelOutput:
         """The model on one group."""
-        prompts = group.prompts
+        prompts = group.prompts.to(self.model.device)
         return self.model(
             prompts.input_ids,
             prompts.attention_mask,
             slot_mask=prompts.slot_mask,
-            media_vectors=group.vectors,
+            media_vectors=group.vectors.to(self.model.device),
             labels=prompts.labels,
             return_logits=return_logits,
         )
@@ -203,13 +201,114 @@ class System:
         """
         distances = {}
         for modality, captions in group.captions.items():
-            wanted = self.targets(modality, captions)
+            wanted = self.targets(modality, captions).to(self.model.device)
             projected = self.model.project(
                 modality, output.signal_states[modality], output.signal_embeds[modality]
             )
             spread = wanted.var() if len(captions) > 1 else wanted.square().mean()
             distances[modality] = (projected - wanted).square().flatten(1).mean(1) / spread.clamp(min=1e-6)
         return distances
+
+
+class PartsTargets:
+    """Text targets from folders of text encoders.
+
+    Args:
+        folders: Folder with `text_encoder/` and `tokenizer/`, by modality.
+    """
+
+    def __init__(self, folders: dict[Modality, str]) -> None:
+        self._encoders: dict[Modality, tuple[nn.Module, Any]] = {}
+        for modality, name in folders.items():
+            encoder = TEXT_ENCODERS[modality].from_pretrained(Path(name) / "text_encoder").eval()
+            self._encoders[modality] = encoder, AutoTokenizer.from_pretrained(Path(name) / "tokenizer")
+
+    def __call__(self, modality: Modality, captions: list[str]) -> Tensor:
+        """Embeddings (n, tokens, width) of captions."""
+        encoder, tokenizer = self._encoders[modality]
+        with torch.no_grad():
+            embeds = embed_texts(encoder, tokenizer, captions)
+        return embeds[:, None] if embeds.ndim == 2 else embeds
+
+
+def build_system(
+    config: SystemConfig, media: Callable[[ImageBindModel, ImageBindProcessor], Media] | None = None
+) -> System:
+    """Assemble the system of a configuration.
+
+    Args:
+        config: Where the frozen parts lie.
+        media: From the encoder and its processor to what slots and signals stand for; None for the toybox.
+
+    Raises:
+        BadArgument: The toybox is wanted, and its features have no file.
+    """
+    torch.manual_seed(config.seed)
+    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    tokens = SignalTokens.add_to(tokenizer, config.signal_tokens)
+    builder = PromptBuilder(
+        tokenizer, tokens, template=config.template, num_slot_tokens=config.num_slot_tokens
+    )
+    targets = PartsTargets(config.text_encoders)
+    encoder = load_encoder(Path(config.encoder), None).eval()
+    found = (media or _toybox_media(config))(encoder, load_processor(Path(config.encoder)))
+    model = _build_model(config, tokens, encoder.embed_dim, targets)
+    return System(model=model, builder=builder, media=found, text_targets=targets)
+
+
+def _toybox_media(config: SystemConfig) -> Callable[[ImageBindModel, ImageBindProcessor], Media]:
+    if config.features is None:
+        raise BadArgument("found no `features`, expected the file of the toybox's features; or give `data`")
+    path = Path(config.features)
+
+    def make(encoder: ImageBindModel, processor: ImageBindProcessor) -> Media:
+        return ToyboxMedia(
+            {
+                held_out: MediaFeatures.load_or_compute(
+                    path.with_suffix(".held-out.safetensors" if held_out else ".safetensors"),
+                    encoder,
+                    processor,
+                    config.feature_set,
+                    held_out=held_out,
+                )
+                for held_out in (False, True)
+            }
+        )
+
+    return make
+
+
+def _build_model(
+    config: SystemConfig, tokens: SignalTokens, encoder_dim: int, targets: PartsTargets
+) -> AnyGenModel:
+    llm = load_backbone(config.llm)
+    extend_vocabulary(llm, tokens.new_ids, generator=torch.Generator().manual_seed(config.seed))
+    width, sizes = llm.config.hidden_size, config.projection
+    projections = {}
+    for modality in config.signal_tokens:
+        target = targets(modality, [""])
+        projections[modality] = OutputProjection(
+            llm_dim=width,
+            cond_dim=target.shape[-1],
+            num_queries=target.shape[1],
+            inner_dim=sizes.inner_dim,
+            num_encoder_layers=sizes.layers,
+            num_decoder_layers=sizes.layers,
+            num_heads=sizes.heads,
+            ffn_dim=sizes.ffn_dim,
+            normalize=modality is Modality.AUDIO,
+        )
+    model = AnyGenModel(
+        llm=llm,
+        tokens=tokens,
+        input_projection=InputProjection(
+            encoder_dim=encoder_dim, llm_dim=width, num_tokens=config.num_slot_tokens
+        ),
+        output_projections=projections,
+    )
+    if config.start is not None:
+        load_trained(model, Path(config.start))
+    return model
 
 
 def save_trained(model: AnyGenModel, folder: Path) -> None:

@@ -1,0 +1,116 @@
+"""Frozen vectors of the media of records, computed when they are first seen and kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anygen.media import MediaLimits
+from anygen.modality import Modality
+
+from .conversations import At
+from .records import MediaIn, MediaOut, located
+from .sources import load
+
+
+class FrozenEncoder(Protocol):
+    """What the encoder of a model folder offers (`anygen.checkpoints.lazy.LazyEncoder`)."""
+
+    def prepare(self, modality: Modality, items: list[Any]) -> Tensor:
+        """Media to the inputs of their tower."""
+        ...
+
+    def encode(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Inputs to unit-norm vectors (N, dim)."""
+        ...
+
+
+class LoadedEncoder:
+    """An encoder in memory and its processor, as one.
+
+    Args:
+        encoder: The towers.
+        processor: Prepares media for them.
+    """
+
+    def __init__(self, encoder: Any, processor: Any) -> None:
+        self._encoder, self._processor = encoder, processor
+
+    def prepare(self, modality: Modality, items: list[Any]) -> Tensor:
+        """Media to the inputs of their tower."""
+        inputs: Tensor = self._processor(modality, items)
+        return inputs
+
+    def encode(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Inputs to unit-norm vectors (N, dim)."""
+        vectors: Tensor = self._encoder.encode(modality, inputs)
+        return vectors
+
+
+class RecordMedia:
+    """Vectors of media in slots, and captions of signals, for records.
+
+    Args:
+        encoder: Computes what is not in memory.
+        capacity: Most vectors kept; the ones longest unused go first.
+        limits: What media may be at most.
+        chunk: Media encoded at once.
+    """
+
+    def __init__(
+        self, encoder: FrozenEncoder, *, capacity: int, limits: MediaLimits | None = None, chunk: int = 32
+    ) -> None:
+        self._encoder, self._capacity, self._limits, self._chunk = encoder, capacity, limits, chunk
+        self._known: OrderedDict[tuple[Modality, str], Tensor] = OrderedDict()
+        self.computed = 0
+        """Media encoded so far."""
+
+    def vectors(self, items: Sequence[At], rng: np.random.Generator, *, held_out: bool) -> list[Tensor]:
+        """Unit-norm vectors (dim,) of the items, in order.
+
+        Raises:
+            BadMedia: A medium cannot be read; its entry is named.
+            LimitExceeded: A medium is too large; its entry is named.
+        """
+        media = [item.medium for item in items]
+        keys = [(m.modality, _source(m).key) for m in media]
+        wanted = {key: item for key, item in zip(keys, items, strict=True) if key not in self._known}
+        for modality in dict.fromkeys(modality for modality, _ in wanted):
+            names = [key for key in wanted if key[0] is modality]
+            for start in range(0, len(names), self._chunk):
+                self._compute(modality, names[start : start + self._chunk], wanted)
+        found = []
+        for key in keys:
+            self._known.move_to_end(key)
+            found.append(self._known[key])
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return found
+
+    def _compute(
+        self, modality: Modality, keys: list[tuple[Modality, str]], wanted: dict[tuple[Modality, str], At]
+    ) -> None:
+        loaded = []
+        for key in keys:
+            item = wanted[key]
+            rate = item.medium.rate if isinstance(item.medium, MediaIn) else None
+            with located(item.place):
+                loaded.append(load(modality, _source(item.medium), self._limits, rate=rate))
+        with torch.no_grad():
+            vectors = self._encoder.encode(modality, self._encoder.prepare(modality, loaded)).float().cpu()
+        self.computed += len(keys)
+        self._known.update(zip(keys, vectors, strict=True))
+
+    def caption(self, target: At) -> str:
+        """What a signal is to mean."""
+        assert isinstance(target.medium, MediaOut)
+        return target.medium.caption
+
+
+def _source(medium: MediaIn | MediaOut) -> Any:
+    return medium.source
