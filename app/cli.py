@@ -21,13 +21,15 @@ from .command_data import DATA
 from .command_embed import EMBED
 from .command_eval import EVAL
 from .command_generate import GENERATE
+from .command_import import IMPORT
 from .command_inspect import INSPECT
 from .command_toybox import TOYBOX
 from .command_train import TRAIN
 from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, TRAIN, EVAL, TOYBOX)
+    command.name: command
+    for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, TRAIN, EVAL, TOYBOX, IMPORT)
 }
 """Every command by its name, in the order of the help."""
 
