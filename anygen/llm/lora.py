@@ -30,6 +30,8 @@ ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 ADAPTER_NAME = "default"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ROWS_WEIGHTS = "signal_rows.safetensors"
+VOCABULARY_WEIGHTS = "vocabulary.safetensors"
+"""Rows of the base's embedding and head that a foreign training changed; our own stages never write it."""
 _PREFIX = "base_model.model."
 
 
@@ -158,7 +160,24 @@ def load_adapter(llm: Any, folder: str | Path) -> None:
         _inject(llm, LoraConfig.from_pretrained(str(folder)))
         names = {_PREFIX + _short(name): p for name, p in lora_parameters(llm).items()}
         _fill(names, _read(folder / ADAPTER_WEIGHTS), ADAPTER_WEIGHTS)
+    if (folder / VOCABULARY_WEIGHTS).is_file():
+        _replace_vocabulary(llm, _read(folder / VOCABULARY_WEIGHTS))
     llm.requires_grad_(False)
+
+
+@torch.no_grad()
+def _replace_vocabulary(llm: Any, rows: dict[str, Tensor]) -> None:
+    """Put other rows in the place of the base's first ones; spare rows behind them stay."""
+    layers = {"embed_tokens": llm.get_input_embeddings().base, "lm_head": llm.get_output_embeddings().base}
+    for name, layer in layers.items():
+        found, weight = rows.get(name), layer.weight
+        if found is None or found.shape[0] > weight.shape[0] or found.shape[1:] != weight.shape[1:]:
+            shape = "missing" if found is None else tuple(found.shape)
+            raise WeightsMismatch(
+                f"{VOCABULARY_WEIGHTS}: found {name} {shape}, expected at most {tuple(weight.shape)}; use the "
+                "language model that the adapter was trained with"
+            )
+        weight[: found.shape[0]].copy_(found)
 
 
 def _short(name: str) -> str:
