@@ -243,9 +243,8 @@ class BindingStage:
         """InfoNCE of one pair from (vectors, codes) of both sides, with the negatives of all processes."""
         device = anchors[0].device
         if self.config.gather:
-            codes = [gather(c.to(device)).cpu() for c in (anchors[1], others[1])]
-            anchors, others = (gather(anchors[0]), codes[0]), (gather(others[0]), codes[1])
-        of_anchors, of_others = anchors[1].numpy(), others[1].numpy()
+            anchors, others = ((gather(v), gather(c.to(device))) for v, c in (anchors, others))
+        of_anchors, of_others = anchors[1].cpu().numpy(), others[1].cpu().numpy()
         # A caption is true of a medium, or a medium of the whole scene that an anchor shows.
         true = fits(of_others, of_anchors).T if pair[0] is Modality.TEXT else fits(of_anchors, of_others)
         ignore = torch.from_numpy(true | unseen(of_anchors, of_others)).to(device)
