@@ -1,4 +1,4 @@
-"""Chats on their way out of the store: as a request's conversation, and as a file that another app can load."""
+"""Chats on their way out of the store: as a request's conversation, and as a file to load elsewhere."""
 
 from __future__ import annotations
 

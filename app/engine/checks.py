@@ -19,6 +19,7 @@ from .types import (
     Part,
     Request,
 )
+from .workspace import check_session
 
 MOST_WEIGHT = 4.0
 
@@ -33,6 +34,8 @@ def check_request(request: Request) -> None:
         BadArgument: something is missing or of another type.
         BadText: too much text.
     """
+    if isinstance(request, GenerateRequest | EmbedRequest | BlendRequest):
+        check_session(request.session)
     if isinstance(request, GenerateRequest):
         _check_conversation(request)
         _check_count("variations", request.variations, MOST_VARIATIONS)

@@ -17,7 +17,7 @@ from typing import Any
 
 from .checks import check_request, named_media
 from .jobs import CLOSED, FORGOTTEN, UNKNOWN, USER, Job
-from .supervisor import Supervisor
+from .supervisor import WORKER, Supervisor
 from .types import (
     FINAL,
     Busy,
@@ -46,6 +46,7 @@ class EngineClient:
         dtype: type to compute in; float32 by default.
         on_event: called with every event of every ticket but `TextDelta` and `MediaProgress`, from another
             thread, so that what was made is recorded although its page is gone.
+        worker: module that is the engine process.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EngineClient:
         device: str | None = None,
         dtype: str | None = None,
         on_event: Callable[[Ticket, Event], None] | None = None,
+        worker: str = WORKER,
     ) -> None:
         self.workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
         self.limits = limits or Limits()
@@ -77,6 +79,7 @@ class EngineClient:
         self._supervisor = Supervisor(
             order,
             self.limits,
+            worker=worker,
             log=self.workspace.root / "engine.log",
             on_event=self._put_record,
             on_tick=self._expire,

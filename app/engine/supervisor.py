@@ -31,6 +31,7 @@ class Supervisor:
     Args:
         order: what loads the model.
         limits: bounds of patience.
+        worker: module that is the engine process.
         log: file that takes what the engine prints.
         on_event: called with the lock for every event that a job took.
         on_tick: called without the lock, again and again, with the time.
@@ -41,6 +42,7 @@ class Supervisor:
         order: dict[str, Any],
         limits: Limits,
         *,
+        worker: str,
         log: Path,
         on_event: Callable[[Job, Event], None],
         on_tick: Callable[[float], None],
@@ -49,7 +51,7 @@ class Supervisor:
         self.jobs: dict[str, Job] = {}
         self.waiting: FairQueue[Job] = FairQueue()
         self.running: Job | None = None
-        self._order, self._limits, self._log = order, limits, log
+        self._order, self._limits, self._worker, self._log = order, limits, worker, log
         self._on_event, self._on_tick = on_event, on_tick
         self._wake = threading.Condition(self.lock)
         self._engine: Child | None = None
@@ -166,7 +168,7 @@ class Supervisor:
         self._engine.send(self._order)
 
     def _child(self) -> Child:
-        child = Child(WORKER, log=self._log)
+        child = Child(self._worker, log=self._log)
         threading.Thread(target=self._listen, args=(child,), name="anygen-listen", daemon=True).start()
         return child
 

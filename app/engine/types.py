@@ -217,6 +217,8 @@ class Done:
     """The same by step: encode, text, image, audio, video."""
     vectors: list[list[float]] = field(default_factory=list)
     """Unit vectors of an embed request, in its order."""
+    left_out: int = 0
+    """Oldest messages of the conversation that the model was not shown because it cannot read that many."""
 
     @property
     def parts(self) -> list[Part]:

@@ -23,6 +23,7 @@ from anygen.pipelines.blending import stream_blend
 from anygen.pipelines.options import LARGEST_SEED, request_seeds
 
 from ..media_tags import InputTag
+from .history import open_stream
 from .outputs import Making, OutputWriter
 from .previews import Previews
 from .types import (
@@ -168,6 +169,7 @@ class Engine:
         first = request_seeds(request.seed, 1)[0]
         answers: list[Answer] = []
         times: dict[str, float] = {}
+        left_out = 0
         previews = Previews(self._workspace, request.session, ticket, self._preview_seconds)
         for variation in range(request.variations):
             making = Making(
@@ -180,7 +182,8 @@ class Engine:
                 text_options=dict(request.text_options),
                 media_options=options,
             )
-            stream = self._pipe.stream(
+            left_out, stream = open_stream(
+                self._pipe,
                 conversation,
                 outputs=request.outputs,
                 seed=making.seed,
@@ -190,7 +193,7 @@ class Engine:
             answer, seconds = self._follow(stream, making, previews, report, stop)
             answers.append(answer)
             times = {name: times.get(name, 0.0) + value for name, value in seconds.items()}
-        return Done(answers=answers, times=times)
+        return Done(answers=answers, times=times, left_out=left_out)
 
     def _blend(self, ticket: str, request: BlendRequest, report: Report, stop: Callable[[], bool]) -> Done:
         vectors = self._encode(request.items, request.session, stop)

@@ -248,8 +248,7 @@ class Workspace:
         self._reader.close()
 
     def _session(self, session: str) -> Path:
-        if not isinstance(session, str) or not _SESSION.fullmatch(session):
-            raise BadArgument("found a session name that is none, expected 1 to 64 letters and digits")
+        check_session(session)
         return self.root / session
 
     def _stored(self, media_id: str, folder: Path) -> Stored:
@@ -257,6 +256,19 @@ class Workspace:
         suffix = SUFFIX[modality]
         path = folder / f"{media_id}{suffix}"
         return Stored(id=media_id, modality=modality.value, mime=MIME[suffix], path=path)
+
+
+def check_session(session: str) -> None:
+    """Check that a session name is safe as a part of a path.
+
+    Args:
+        session: the name.
+
+    Raises:
+        BadArgument: it is not.
+    """
+    if not isinstance(session, str) or not _SESSION.fullmatch(session):
+        raise BadArgument("found a session name that is none, expected 1 to 64 letters and digits")
 
 
 def new_id(modality: str) -> str:
