@@ -20,13 +20,13 @@ class Child:
     Args:
         module: what `python -m` runs; it calls `channel` first.
         environment: variables besides the parent's own.
-        log: file that takes what the child and its libraries print; nothing keeps it when None.
+        log: file that what the child and its libraries print is added to; nothing keeps it when None.
     """
 
     def __init__(
         self, module: str, *, environment: Mapping[str, str] | None = None, log: Path | None = None
     ) -> None:
-        with open(log or os.devnull, "wb") as errors:
+        with open(log or os.devnull, "ab") as errors:
             # -P: a file of the current folder must not stand in for a library
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module],

@@ -250,15 +250,21 @@ class EngineClient:
         """Forget finished tickets and silent sessions; called every second or so without the lock."""
         with self._lock:
             jobs = self._supervisor.jobs
-            for job in list(jobs.values()):
-                if job.finished is not None and now - job.finished > self.limits.keep_seconds:
-                    del jobs[job.ticket.id]
+            old = [
+                job.ticket
+                for job in jobs.values()
+                if job.finished is not None and now - job.finished > self.limits.keep_seconds
+            ]
+            for ticket in old:
+                del jobs[ticket.id]
             active = {job.ticket.session for job in jobs.values() if job.finished is None}
             silent = [
                 session
                 for session, seen in self._seen.items()
                 if now - seen > self.limits.idle_seconds and session not in active
             ]
+        for ticket in old:
+            self.workspace.clear_previews(ticket.session, ticket.id)
         for session in silent:
             self.forget_session(session)
 

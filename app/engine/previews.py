@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -14,9 +15,8 @@ from PIL import Image
 from anygen.pipelines import events
 
 from .types import MediaProgress
-from .workspace import TEMPORARY, Workspace
+from .workspace import PREVIEWS, Workspace
 
-FOLDER = "previews"
 SHORTEST_SIDE = 128
 """Pixels that a preview is scaled up to: latents are small."""
 FRAME_MILLISECONDS = 250
@@ -67,7 +67,8 @@ class Previews:
         now = time.monotonic()
         state = self._states.setdefault((variation, event.index), _State(started=now))
         if event.step < event.total and now - state.shown >= self._seconds:
-            state.path = str(self._draw(event.preview(), variation, event.index))
+            with contextlib.suppress(OSError):  # a full disk must not cost the answer
+                state.path = str(self._draw(event.preview(), variation, event.index))
             state.shown = time.monotonic()
         spent = now - state.started
         return MediaProgress(
@@ -81,9 +82,7 @@ class Previews:
         )
 
     def _draw(self, pixels: np.ndarray, variation: int, index: int) -> Path:
-        folder = self._workspace.folder(self._session, TEMPORARY) / FOLDER
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{self._ticket}-{variation}-{index}.png"
+        path = self._workspace.folder(self._session, PREVIEWS) / f"{self._ticket}-{variation}-{index}.png"
         draft = path.with_suffix(".tmp")
         frames = [_enlarged(frame) for frame in (pixels if pixels.ndim == 4 else pixels[None])]
         more: dict[str, Any] = {}

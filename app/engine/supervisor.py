@@ -53,6 +53,7 @@ class Supervisor:
         self.running: Job | None = None
         self._order, self._limits, self._worker, self._log = order, limits, worker, log
         self._on_event, self._on_tick = on_event, on_tick
+        log.unlink(missing_ok=True)
         self._wake = threading.Condition(self.lock)
         self._engine: Child | None = None
         self._spare: Child | None = None

@@ -5,6 +5,7 @@ Orders in: import (get ready to load), load, run, cancel. Said back: beat, loadi
 
 from __future__ import annotations
 
+import importlib
 import os
 import queue
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 from anygen.errors import AnyGenError
 
+from ..common import quiet_libraries, without_collection
 from .child import channel
 from .types import Failed, from_json, to_json
 
@@ -65,8 +67,7 @@ def main() -> None:
     threading.Thread(target=_beat, args=(say,), name="anygen-beat", daemon=True).start()
     load = work.get()
     while load["do"] == "import":
-        import anygen.app.engine.work  # noqa: F401  (torch and the rest, before they are needed)
-
+        _import(lambda message, share: None)
         load = work.get()
     engine = _load(load, say)
     if engine is None:
@@ -107,6 +108,15 @@ def resident_bytes() -> int:
         return 0
 
 
+def _import(progress: Callable[[str, float], None]) -> None:
+    """Import what takes long, piece by piece so that the wait can be shown."""
+    quiet_libraries()
+    with without_collection():
+        for module, share in _PIECES.items():
+            progress("Starting the engine", share)
+            importlib.import_module(module)
+
+
 def _load(order: dict[str, Any], say: Say) -> Any:
     """Load the model. Returns None when it cannot be; the parent knows then."""
 
@@ -114,10 +124,10 @@ def _load(order: dict[str, Any], say: Say) -> Any:
         say({"say": "loading", "message": message, "progress": share})
 
     try:
-        progress("Starting the engine", 0.05)
+        _import(progress)
         from .work import Engine
 
-        progress(f"Loading {order['model']}", 0.6)
+        progress(f"Loading {order['model']}", 0.7)
         engine = Engine.load(order)
     except AnyGenError as error:
         say({"say": "fatal", "sentence": str(error), "details": error.code})
@@ -162,6 +172,9 @@ def _quietly(step: Callable[[], None]) -> None:
     except Exception as error:
         _details(error)
 
+
+_PIECES = {"torch": 0.05, "anygen.llm": 0.2, "anygen.decoders": 0.4, "anygen.app.engine.work": 0.6}
+"""What is imported, and how far it is by then."""
 
 _UNEXPECTED = (
     "The engine met an error that it does not know. Ask again, or ask for something else; "

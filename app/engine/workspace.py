@@ -22,7 +22,7 @@ from anygen.modality import Modality
 
 from .reading import Reader
 
-MEDIA, TEMPORARY = "media", "temporary"
+MEDIA, TEMPORARY, PREVIEWS = "media", "temporary", "temporary/previews"
 SUFFIX: dict[Modality, str] = {
     Modality.IMAGE: ".png",
     Modality.AUDIO: ".wav",
@@ -217,6 +217,16 @@ class Workspace:
         with contextlib.suppress(OSError):  # it holds lasting media
             place.rmdir()
 
+    def clear_previews(self, session: str, ticket: str) -> None:
+        """Remove the previews of a request.
+
+        Args:
+            session: whose.
+            ticket: of which request.
+        """
+        for path in (self._session(session) / PREVIEWS).glob(f"{ticket}-*"):
+            path.unlink(missing_ok=True)
+
     def clear_temporary(self) -> None:
         """Remove what is temporary of all sessions, as a server does when it starts."""
         for place in self.root.iterdir():
@@ -228,7 +238,7 @@ class Workspace:
 
         Args:
             session: whose.
-            kind: `MEDIA` or `TEMPORARY`.
+            kind: `MEDIA`, `TEMPORARY` or `PREVIEWS`.
 
         Returns:
             Its path.
