@@ -283,7 +283,8 @@ class Runs:
         return False
 
     def _finish(self, chat: str, run: Run, done: Done) -> None:
-        timing = {"seconds": round(done.seconds, 2), "times": done.times}
+        left_out = run.length - len(run.request.conversation) + done.left_out
+        timing = {"seconds": round(done.seconds, 2), "times": done.times, "left_out": left_out}
         answers = [(answer.parts, {**timing, "seed": answer.seed}) for answer in done.answers]
         self._keep(chat, run, answers or [([], timing)], "done")
 
