@@ -352,7 +352,8 @@ class Trainer:
         if meta["stage"] != self.stage.name:
             found = [f"stage {meta['stage']}"]
         if not force and not found:
-            found = stage_differences(meta.get("stage_config"), to_json(getattr(self.stage, "config", None)))
+            present = to_json(getattr(self.stage, "config", None))
+            found = stage_differences(meta.get("stage_config", present), present)
             if meta.get("frozen_sha256", self.frozen_sha256) != self.frozen_sha256:
                 found.append("weights of frozen parts")
         if found:
