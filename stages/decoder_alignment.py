@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.model import ModelOutput
 from anygen.toybox.dialogues import HELD_OUT_DIRECTIONS, make_dialogue, sample_dialogue
 
 from .data.conversations import show, showable
+from .data.latents import RecordLatents
 from .data.model import Parts
 from .data.own import DataConfig
 from .data.scores import signal_scores
@@ -46,8 +48,17 @@ class DecoderAlignmentConfig:
     """Weight of the distance to the text embeddings."""
     denoising: dict[Modality, DenoisingConfig] = field(default_factory=dict)
     """Decoders whose denoising loss is added, on the toybox's bank of latents."""
+    denoise: tuple[Modality, ...] = ()
+    """Decoders of `model` whose denoising loss is added, on the media of one's own data."""
     denoising_weight: float = 0.3
-    """Its weight."""
+    """The weight of either."""
+
+    def __post_init__(self) -> None:
+        if (self.denoise and self.model is None) or (self.denoising and self.data is not None):
+            raise BadArgument(
+                "found `denoise` without `model`, or `denoising` with `data`; expected `denoise` for one's "
+                "own data, `denoising` for the toybox"
+            )
 
     def parts(self) -> Parts:
         """What is trained, and on what."""
@@ -64,7 +75,12 @@ class DecoderAlignmentStage:
         self.opened = config.parts().open(fits=showable, converse=show, what="media to show")
         self.system, self.data = self.opened.system, self.opened.data
         self.dataset_size = None if self.data is None else len(self.data.training)
-        self.banks = {m: DenoisingBank(m, c) for m, c in config.denoising.items()}
+        self.banks: dict[Modality, DenoisingBank | RecordLatents] = {
+            m: DenoisingBank(m, c) for m, c in config.denoising.items()
+        }
+        if self.opened.origin is not None and config.data is not None:
+            decoders, capacity = self.opened.origin.decoders, config.data.cached_items
+            self.banks |= {m: RecordLatents(m, decoders[m], capacity=capacity) for m in config.denoise}
         ids = torch.tensor([i for group in self.system.tokens.groups.values() for i in group])
         self._signal_ids = torch.cat([ids, torch.tensor([self.system.tokenizer.eos_token_id])])
 

@@ -128,8 +128,16 @@ def check_fields(found: Collection[str], known: Collection[str], config: SourceC
 
 
 def renamed(values: Mapping[str, Any], config: SourceConfig) -> dict[str, Any]:
-    """The fields under the names that `columns` gives them, without empty ones."""
-    return {config.columns.get(str(k), str(k)): v for k, v in values.items() if v is not None and v != ""}
+    """The fields under the names that `columns` gives them, without empty ones; raises Bad for doubles."""
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        field_name = config.columns.get(str(name), str(name))
+        if value is None or value == "":
+            continue
+        if field_name in fields:
+            raise Bad("structure", f"found {field_name} twice, once as {name}; leave one out with `ignore`")
+        fields[field_name] = value
+    return fields
 
 
 def as_list(value: Any) -> list[Any]:

@@ -12,8 +12,8 @@ from anygen.errors import BadArgument, BadMedia, MissingPart
 from anygen.modality import MEDIA_INPUTS, Modality
 
 from ..records import Place
-from ..sources import CellSource, FileSource, MediaSource
-from .base import Bad, Entry, SourceConfig, existing, kind_of, reading
+from ..sources import CellSource, MediaSource
+from .base import Entry, FileFinder, SourceConfig, existing, kind_of, reading
 from .fields import OUTPUTS, record_from_fields
 
 MEDIA_FIELDS = {str(m) for m in MEDIA_INPUTS} | set(OUTPUTS)
@@ -51,8 +51,9 @@ def open_dataset(config: SourceConfig) -> Any:
     if isinstance(found, dict):
         found = _split(found, config)
     for column, feature in list(found.features.items()):
-        if hasattr(feature, "decode"):
-            feature.decode = False
+        inner = getattr(feature, "feature", feature)  # of a list: what it is a list of
+        if hasattr(inner, "decode"):
+            inner.decode = False
             found = found.cast_column(column, feature)
     return found
 
@@ -84,31 +85,39 @@ def _split(found: dict[str, Any], config: SourceConfig) -> Any:
 def read_huggingface(config: SourceConfig) -> Iterator[Entry]:
     """Read the rows; media stay in the table until they are asked for."""
     table = open_dataset(config)
+    names = [n for n in table.column_names if config.columns.get(n, n) in MEDIA_FIELDS]
+    media = {name: table.select_columns([name]) for name in names}
+    words = table.remove_columns(names)
+
+    find = FileFinder(config)
+
+    def resolve(modality: Modality, value: Any) -> MediaSource:
+        return value if isinstance(value, CellSource) else find(modality, value)
 
     def read(row: int, column: str, item: int) -> str | bytes:
-        cell = table[row][column]
+        cell = media[column][row][column]
         return _content(cell[item] if isinstance(cell, list) else cell)
 
-    media = {n for n in table.column_names if config.columns.get(n, n) in MEDIA_FIELDS}
-    words = table.remove_columns(sorted(media))
     for row in range(len(table)):
         place = Place(config.path, row + 1)
         fields: dict[str, Any] = dict(words[row]) if words.column_names else {}
-        for name in media:
-            fields[name] = _cells(table, row, name, config, read)
-        yield reading(place, lambda f=fields, p=place: record_from_fields(f, p, config, _resolve))  # type: ignore[misc]
+        for name, column in media.items():
+            fields[name] = _cells(column[row][name], row, name, config, read)
+        yield reading(place, lambda f=fields, p=place: record_from_fields(f, p, config, resolve))  # type: ignore[misc]
 
 
-def _cells(table: Any, row: int, name: str, config: SourceConfig, read: Any) -> Any:
-    cell = table[row][name]
-    count = len(cell) if isinstance(cell, list) else 1
-    if cell is None or not count:
+def _cells(cell: Any, row: int, name: str, config: SourceConfig, read: Any) -> Any:
+    if cell is None:
         return None
-    return [CellSource(config.path, row, name, item, read) for item in range(count)]
+    items = cell if isinstance(cell, list) else [cell]
+    return [
+        item if isinstance(item, str) else CellSource(config.path, row, name, number, read)
+        for number, item in enumerate(items)
+    ]
 
 
 def _content(cell: Any) -> str | bytes:
-    """Bytes or path of one undecoded cell."""
+    """Bytes or path of one undecoded cell; raises BadMedia."""
     if isinstance(cell, dict):
         inner, path = cell.get("bytes"), cell.get("path")
         if isinstance(inner, bytes):
@@ -117,11 +126,3 @@ def _content(cell: Any) -> str | bytes:
     if isinstance(cell, bytes) or (isinstance(cell, str) and os.path.isfile(cell)):
         return cell
     raise BadMedia(f"found {kind_of(cell)} in the table, expected a medium or the path of a file")
-
-
-def _resolve(modality: Modality, value: Any) -> MediaSource:
-    if isinstance(value, CellSource | FileSource):
-        return value
-    if isinstance(value, str):
-        return FileSource(value, value)
-    raise Bad("structure", f"{modality}: found {kind_of(value)}, expected a medium or a path")

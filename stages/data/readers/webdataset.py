@@ -130,6 +130,11 @@ def _fields(members: dict[str, Member], config: SourceConfig) -> dict[str, Any]:
         if name in fields and not texts:
             value = [*(fields[name] if isinstance(fields[name], list) else [fields[name]]), value]
         fields[name] = value
+    if "messages" in fields:  # which name the members that they show
+        members_or_lists = MemberSource | FileSource | list
+        found = fields.pop("messages")
+        fields = {name: value for name, value in fields.items() if not isinstance(value, members_or_lists)}
+        return fields | {"messages": found}
     return fields
 
 

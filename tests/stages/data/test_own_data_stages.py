@@ -1,0 +1,176 @@
+"""The three stages on own data, at tiny width: they train what they say, resume to the bit, write models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from strangers_folder import make_folder
+
+from anygen.checkpoints import manifest
+from anygen.checkpoints.folder import load_model
+from anygen.config import read_json
+from anygen.errors import BadArgument, BadMedia, LimitExceeded
+from anygen.modality import Modality
+from anygen.stages.base import set_trainable
+from anygen.stages.run import build_stage
+from anygen.stages.trainer import Trainer, TrainerConfig
+
+TRAINER = TrainerConfig(steps=2, batch_size=4, learning_rate=1e-2, warmup_steps=1, save_every=1, log_every=1)
+STAGES = {
+    "encoder-alignment": {"input_projection"},
+    "decoder-alignment": {"output_projections", "llm"},
+    "instruction-tuning": {"input_projection", "output_projections", "llm"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("own") / "data", pictures=8, sounds=6)
+
+
+def config(model: Path, data: Path, **more: Any) -> dict[str, Any]:
+    own = {"sources": [{"path": str(data / "captions.jsonl")}], "held_out": 0.4}
+    return {"model": str(model), "data": own, **more}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_trains_resumes_and_writes_a_model_folder(
+    name: str, tiny_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    settings = config(tiny_folder, folder)
+    whole = Trainer(build_stage(name, settings), TRAINER, tmp_path / "whole", progress=False)
+    scores = whole.run()
+    assert {n.split(".")[1] for n in whole.trainable} == STAGES[name]
+    Trainer(build_stage(name, settings), TRAINER, tmp_path / "half", progress=False).run(until=1)
+    half = Trainer(build_stage(name, settings), TRAINER, tmp_path / "half", progress=False)
+    assert half.run(resume=True) == scores
+    assert all(torch.equal(whole.trainable[n], half.trainable[n]) for n in whole.trainable)
+    expected = {
+        "encoder-alignment": {"held_out/caption_loss", "held_out/shuffled_loss", "held_out/better"},
+        "decoder-alignment": {"held_out/distance/image", "held_out/shuffled_distance/audio"},
+        "instruction-tuning": {"held_out/caption_loss"},
+    }
+    assert expected[name] <= scores.keys()
+
+    result = tmp_path / "whole" / "result"
+    manifest.verify(result, [path.name for path in result.iterdir() if path.name != "manifest.json"])
+    again = load_model(result, modalities=[])
+    trained = dict(whole.stage.modules()["model"].named_parameters())
+    for key, value in again.model.named_parameters():
+        assert torch.equal(value, trained[key].detach()), key
+    assert again.config.name == "tiny-random-tuned"
+    frozen = [
+        p
+        for p in tiny_folder.rglob("*.safetensors")
+        if p.parts[len(tiny_folder.parts)] in ("llm", "encoder", "decoders")
+    ]
+    assert len(frozen) > 8
+    for path in frozen:
+        assert (result / path.relative_to(tiny_folder)).read_bytes() == path.read_bytes()
+
+
+def test_features_are_computed_once_and_forgotten_last_used_first(tiny_folder: Path, folder: Path) -> None:
+    stage: Any = build_stage("encoder-alignment", config(tiny_folder, folder))
+    size = stage.dataset_size
+    first = stage.batch(torch.arange(size).numpy())
+    media = stage.system.media
+    assert media.computed == size
+    second = stage.batch(torch.arange(size).numpy())
+    assert media.computed == size
+    assert all(torch.equal(a.vectors, b.vectors) for a, b in zip(first, second, strict=True))
+    settings = config(tiny_folder, folder)
+    settings["data"]["cached_items"] = 1
+    stage = build_stage("encoder-alignment", settings)
+    assert torch.equal(stage.batch(torch.arange(size).numpy())[0].vectors, first[0].vectors)
+    stage.batch(torch.arange(size).numpy())
+    assert stage.system.media.computed > size
+
+
+def test_conversations_of_all_kinds_train(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
+    photo, recording = str(folder / "photos/0000.png"), str(folder / "recordings/0000.wav")
+    shown = [
+        {"type": "text", "text": "Here:"},
+        {"type": "image", "path": photo, "caption": "a blue square"},
+        {"type": "text", "text": "and"},
+        {"type": "audio", "caption": "a star"},
+        {"type": "video", "caption": "a red star moving"},
+    ]
+    asked = [{"type": "image", "image": photo}, {"type": "audio", "audio": recording}]
+    messages = [
+        {"role": "user", "content": [*asked, {"type": "text", "text": "Mix these."}]},
+        {"role": "assistant", "content": shown},
+        {"role": "user", "content": "What was it?"},
+        {"role": "assistant", "content": "A square."},
+    ]
+    rows = [{"messages": messages}] * 3 + [{"prompt": "Draw.", "output_image": photo, "text": "a square"}]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"model": str(tiny_folder), "data": {"sources": [{"path": str(path)}], "held_out": 0.0}}
+    for name in STAGES:
+        stage: Any = build_stage(name, settings)
+        set_trainable(stage.modules(), stage.trainable_parameters())
+        groups = stage.batch(torch.arange(4).numpy())
+        losses, _ = stage.training_forward(groups)
+        assert torch.isfinite(losses["loss"])
+        assert stage.evaluate() == {}
+        signals = [s for g in groups for s in g.prompts.signals]
+        assert len(signals) == (0 if name == "encoder-alignment" else 10)
+        if name == "encoder-alignment":  # what goes out is described where nothing comes in
+            assert sum(len(g.prompts.slots) for g in groups) == 7
+
+
+def test_bad_media_and_long_conversations_are_told_by_their_place(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    path = tmp_path / "x.jsonl"
+    settings = {"model": str(tiny_folder), "data": {"sources": [{"path": str(path)}]}}
+    path.write_text(json.dumps({"image": "no.png", "text": "x"}))
+    stage = build_stage("encoder-alignment", settings)
+    with pytest.raises(BadMedia, match=r"x.jsonl:1: 'no.png'"):
+        stage.batch(torch.arange(1).numpy())
+    path.write_text(json.dumps({"image": "no.png", "text": "many words " * 200}))
+    stage = build_stage("encoder-alignment", settings)
+    with pytest.raises(LimitExceeded, match=r"x.jsonl:1: the conversation takes \d+ tokens"):
+        stage.batch(torch.arange(1).numpy())
+
+
+def test_model_parts_and_data_must_fit(tiny_folder: Path, folder: Path) -> None:
+    with pytest.raises(BadArgument, match="found neither of `system` and `model`"):
+        build_stage("encoder-alignment", {})
+    system = {"llm": "x", "encoder": "x", "text_encoders": {}}
+    with pytest.raises(BadArgument, match="found both of `system` and `model`"):
+        build_stage("decoder-alignment", {"system": system, **config(tiny_folder, folder)})
+    with pytest.raises(BadArgument, match="found `model` without `data`"):
+        build_stage("instruction-tuning", {"model": str(tiny_folder)})
+    with pytest.raises(BadArgument, match="`pth` is not a field here; did you mean `path`"):
+        build_stage("encoder-alignment", {"model": "x", "data": {"sources": [{"pth": "x"}]}})
+
+
+def test_parts_one_by_one_take_own_data_too(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    llm = tmp_path / "llm"
+    shutil.copytree(tiny_folder / "llm", llm)
+    for path in (tiny_folder / "tokenizer").iterdir():
+        shutil.copy(path, llm / path.name)
+    system = {
+        "llm": str(llm),
+        "encoder": str(tiny_folder / "encoder"),
+        "text_encoders": {m: str(tiny_folder / "decoders" / m) for m in ("image", "video", "audio")},
+        "num_slot_tokens": 2,
+        "signal_tokens": {"image": 2, "audio": 2, "video": 3},
+        "projection": {"inner_dim": 16, "layers": 1, "heads": 2, "ffn_dim": 16},
+    }
+    with pytest.raises(BadArgument, match="found no `features`"):
+        build_stage("encoder-alignment", {"system": system})
+    own = {"sources": [{"path": str(folder / "captions.jsonl")}]}
+    stage: Any = build_stage("decoder-alignment", {"system": system, "data": own})
+    trainer = Trainer(stage, TRAINER, tmp_path / "run", progress=False)
+    trainer.run()
+    assert (tmp_path / "run/result/output_projections/image.safetensors").exists()
+    assert not (tmp_path / "run/result/config.json").exists()
+    assert stage.system.targets(Modality.AUDIO, ["a star"]).shape[:2] == (1, 1)
+    assert read_json(tmp_path / "run" / "summary.json")["steps"] == 2
