@@ -104,14 +104,14 @@ class RecordLatents:
     def _latents(self, target: At) -> Tensor:
         medium, parts = target.medium, self._decoder.parts
         assert isinstance(medium, MediaOut) and medium.source is not None
-        if medium.source.key not in self._known:
-            with located(target.place):
-                media = load(self.modality, medium.source)
-            prepared = PREPARE[self.modality](media, parts.defaults, parts.vae_factor)
-            with torch.no_grad():
-                self._known[medium.source.key] = self._decoder.encode(prepared[None].to(parts.device))[
-                    0
-                ].cpu()
-            if len(self._known) > self._capacity:
-                self._known.popitem(last=False)
-        return self._known[medium.source.key]
+        if medium.source.key in self._known:
+            return self._known[medium.source.key]
+        with located(target.place):
+            media = load(self.modality, medium.source)
+        prepared = PREPARE[self.modality](media, parts.defaults, parts.vae_factor)
+        with torch.no_grad():
+            latents: Tensor = self._decoder.encode(prepared[None].to(parts.device))[0].cpu()
+        self._known[medium.source.key] = latents
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return latents

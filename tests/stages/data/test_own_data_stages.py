@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from strangers_folder import make_folder
@@ -14,6 +15,7 @@ from anygen.checkpoints import manifest
 from anygen.checkpoints.folder import load_model
 from anygen.config import read_json
 from anygen.errors import BadArgument, BadMedia, LimitExceeded
+from anygen.media import Video, save_media
 from anygen.modality import Modality
 from anygen.stages.base import set_trainable
 from anygen.stages.run import build_stage
@@ -121,6 +123,32 @@ def test_conversations_of_all_kinds_train(tiny_folder: Path, folder: Path, tmp_p
         assert len(signals) == (0 if name == "encoder-alignment" else 10)
         if name == "encoder-alignment":  # what goes out is described where nothing comes in
             assert sum(len(g.prompts.slots) for g in groups) == 7
+
+
+def test_the_denoising_loss_is_taken_on_the_data_s_own_media(tiny_folder: Path, folder: Path) -> None:
+    settings = config(tiny_folder, folder, denoise=["image", "audio"])
+    stage: Any = build_stage("decoder-alignment", settings)
+    named = set_trainable(stage.modules(), stage.trainable_parameters())
+    assert not any("unet" in name for name in named) and "image_unet" in stage.modules()
+    losses, _ = stage.training_forward(stage.batch(torch.arange(stage.dataset_size).numpy()))
+    losses["loss"].backward()
+    assert {"denoising/image", "denoising/audio"} <= losses.keys()
+    without = losses["signal"] + sum(v for k, v in losses.items() if k.startswith("distance/"))
+    assert losses["loss"] > without
+    assert all(torch.isfinite(p.grad).all() for n, p in named.items() if p.grad is not None)
+    with pytest.raises(BadArgument, match="found `denoise` without `model`"):
+        build_stage("decoder-alignment", {"denoise": ["image"]})
+
+
+def test_films_become_latents(tiny_folder: Path, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (5, 24, 32, 3), np.uint8)
+    save_media(Video(frames, 4.0), tmp_path / "v.mp4")
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"video": "v.mp4", "text": "a red star"}))
+    settings = {"model": str(tiny_folder), "data": {"sources": [{"path": str(path)}], "held_out": 0.0}}
+    stage: Any = build_stage("decoder-alignment", settings | {"denoise": ["video"]})
+    losses, _ = stage.training_forward(stage.batch(torch.arange(1).numpy()))
+    assert torch.isfinite(losses["denoising/video"])
 
 
 def test_bad_media_and_long_conversations_are_told_by_their_place(tiny_folder: Path, tmp_path: Path) -> None:
