@@ -66,7 +66,7 @@ def _controls(there: list[mix.Item]) -> None:
     facts = engine().status().facts
     made = [m.value for m in GENERATED if m.value in facts.get("outputs", GENERATED)]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="mixer_controls"):
-        output = st.segmented_control(
+        chosen = st.segmented_control(
             "Make",
             made,
             format_func=lambda m: f"{ICONS[m]} {NAMES[m].capitalize()}",
@@ -75,6 +75,7 @@ def _controls(there: list[mix.Item]) -> None:
             key="mixer_output",
             persist_state="session",
         )
+        output = chosen or made[0]
         seed = st.number_input(
             "Seed",
             min_value=0,

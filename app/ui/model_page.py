@@ -86,7 +86,7 @@ def _process() -> None:
     color, icon = _STATES.get(status.state, ("gray", ":material/help:"))
     with st.container(border=True, key="model_process"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(status.state, icon=icon, color=color)
+            st.badge(status.state, icon=icon, color=color)  # type: ignore[arg-type]
             st.markdown(status.message)
         if status.state in ("loading", "restarting"):
             st.progress(min(1.0, max(0.0, status.progress)))

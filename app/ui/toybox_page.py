@@ -101,7 +101,7 @@ def _pick_scene() -> tuple[dict[str, str], int]:
         for names in (("shape",), ("color",), ("size", "background", "motion")):
             with st.container(horizontal=True, gap="medium"):
                 for name in names:
-                    chosen[name] = st.pills(
+                    picked = st.pills(
                         name.capitalize(),
                         ATTRIBUTES[name],
                         key=f"toy_{name}",
@@ -110,6 +110,7 @@ def _pick_scene() -> tuple[dict[str, str], int]:
                         wrap=True,
                         persist_state="session",
                     )
+                    chosen[name] = picked or start[name]
         with st.container(horizontal=True, vertical_alignment="bottom"):
             seed = st.number_input(
                 "Seed",
