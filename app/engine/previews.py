@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class _State:
     """One medium in the making."""
 
     started: float
-    shown: float = 0.0
+    shown: float = -math.inf
     path: str | None = None
 
 
