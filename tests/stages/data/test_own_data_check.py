@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anygen.app.cli import main
+from anygen.app.command_data import FORMATS
 from anygen.errors import BadArgument, LimitExceeded
 from anygen.media import MediaLimits
 from anygen.stages.data.check import check, load_records
 from anygen.stages.data.conversations import describable, describe
 from anygen.stages.data.own import DataConfig, OwnData, split_records
-from anygen.stages.data.readers import SourceConfig
+from anygen.stages.data.readers import READERS, Format, SourceConfig
 from anygen.stages.data.records import Place, Record, caption_record, located
 
 
@@ -87,6 +88,10 @@ def test_the_command_prints_all_and_leaves_with_2(manifest: Path, capsys: pytest
     assert main(["data", "check", str(good)]) == 2
     assert main(["data", "check", str(good), "--column", "x"]) == 2
     assert "expected NAME=FIELD" in capsys.readouterr().err
+
+
+def test_the_command_knows_every_format() -> None:
+    assert get_args(Format) == FORMATS == ("auto", *READERS)
 
 
 def test_training_skips_nothing(manifest: Path) -> None:

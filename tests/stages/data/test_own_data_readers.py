@@ -412,6 +412,15 @@ def test_huggingface_from_disk_and_parquet(folder: Path) -> None:
         assert isinstance(first, Record) and first.caption == "red"
         assert load(IMAGE, first.inputs[0].source).size == (16, 16)
         problem(second, "empty-caption", f"{config.path}:2")
+    paths = datasets.Dataset.from_dict({"pictures": [["a.png", "b.png"]], "text": ["two"]})
+    paths.to_parquet(str(folder / "p.parquet"))
+    (two,) = read(SourceConfig(path=str(folder / "p.parquet"), columns={"pictures": "image"}))
+    assert isinstance(two, Record) and [m.source.missing() for m in two.inputs] == [None, None]
+    lists = {"image": [[str(folder / "a.png"), str(folder / "b.png")]], "text": ["two"]}
+    table = datasets.Dataset.from_dict(lists).cast_column("image", datasets.List(datasets.Image()))
+    table.save_to_disk(str(folder / "lists"))
+    (two,) = read(SourceConfig(path=str(folder / "lists")))
+    assert isinstance(two, Record) and [load(IMAGE, m.source).size for m in two.inputs] == [(16, 16)] * 2
     with pytest.raises(BadArgument, match="found the splits train, test; name one"):
         list(read(SourceConfig(path=str(folder / "splits"), **options)))
     with pytest.raises(BadArgument, match="`tset` is not a split of this data set; did you mean `test`"):
