@@ -185,8 +185,8 @@ def _ratio_lines(config: RunConfig) -> list[str]:
     giga = {k: getattr(flops, k) / 1e9 for k in ("llm_forward", "llm_backward", "projection")}
     return [
         f"cached signal states, by operations a sample of {config.length} tokens:",
-        f"  language model {giga['llm_forward']:,.0f} GFLOP forward, {giga['llm_backward']:,.0f} backward; output "
-        f"projection {giga['projection']:,.1f} in all",
-        f"  predicted samples/s with a cache over without: {flops.ratio:,.0f} times with the signal rows frozen,",
+        f"  language model {giga['llm_forward']:,.0f} GFLOP forward, {giga['llm_backward']:,.0f} backward",
+        f"  output projection {giga['projection']:,.1f} GFLOP in all",
+        f"  predicted samples/s, cache over none: {flops.ratio:,.0f} times with the signal rows frozen,",
         f"  {flops.ratio_training_rows:,.0f} times where without a cache the rows train too",
     ]

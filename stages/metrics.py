@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 METRICS = "metrics.jsonl"
 
 
@@ -41,8 +39,9 @@ def samples_per_second(rows: list[dict[str, Any]], batch_size: int) -> float | N
 
 def memory_mb() -> float:
     """Megabytes in use: of this process, or of its device where one computes."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+    torch = sys.modules.get("torch")  # reading metrics alone should not load it
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated() / 2**20)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
