@@ -16,8 +16,8 @@ from ..modality import Modality
 from .base import OnStep
 from .folder import FolderDecoder
 from .latents import MAX_SECONDS, check_finite, check_limit, decode, encode, memory_errors, sample_latents
-from .phase import with_phase
 from .preview import draw_mel
+from .waveform import vocode
 
 
 class AudioDecoder(FolderDecoder):
@@ -46,10 +46,8 @@ class AudioDecoder(FolderDecoder):
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, C, t, b) to waveforms (B, n) at the vocoder's rate; differentiable."""
         mel = decode(self.parts, latents)[:, 0]
-        if getattr(self.vocoder.config, "takes_phase", False):  # ours; published vocoders do without
-            mel = with_phase(mel)
         with memory_errors():
-            return self.vocoder(mel.to(next(self.vocoder.parameters()).dtype)).float().view(len(mel), -1)
+            return vocode(self.vocoder, mel)
 
     @torch.inference_mode()
     def sample(

@@ -203,12 +203,15 @@ def build_clap_text_encoder(
     )
 
 
-def build_vocoder(*, upsample_initial_channel: int, takes_phase: bool = False) -> SpeechT5HifiGan:
+def build_vocoder(
+    *, upsample_initial_channel: int, takes_phase: bool = False, refine_steps: int = 0
+) -> SpeechT5HifiGan:
     """HiFi-GAN (Kong et al. 2020) from 64 log-mel bins, hop 160, to 16 kHz.
 
     Args:
         upsample_initial_channel: Channels before the first upsampling.
-        takes_phase: Its inputs went through `with_phase`; kept in its configuration.
+        takes_phase: Its inputs go through `with_phase`; kept in its configuration.
+        refine_steps: Rounds of `refine_waveform` after it; kept in its configuration.
     """
     vocoder = SpeechT5HifiGan(
         SpeechT5HifiGanConfig(
@@ -221,6 +224,7 @@ def build_vocoder(*, upsample_initial_channel: int, takes_phase: bool = False) -
             resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5]],
             normalize_before=False,
             takes_phase=takes_phase,
+            refine_steps=refine_steps,
         )
     )
     # transformers starts with weights of spread 0.01, which fade to silence over the layers and hardly train.

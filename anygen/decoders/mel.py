@@ -47,6 +47,11 @@ def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         return window, torch.from_numpy(filters).to(device=device, dtype=dtype)
 
 
+def hann_window(device: torch.device) -> Tensor:
+    """The analysis window (1024,) in float32."""
+    return _tables(device, torch.float32)[0]
+
+
 def mel_filters(device: torch.device) -> Tensor:
     """The mel filters (513, 64) in float32."""
     return _tables(device, torch.float32)[1]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .mel import FFT_SIZE, HOP, MEL_BINS, SAMPLE_RATE, mel_filters
+from .mel import FFT_SIZE, HOP, MEL_BINS, SAMPLE_RATE, hann_window, mel_filters
 
 LOWEST_HZ, OCTAVES, STEPS = 90.0, 4.5, 96
 """Pitches that are looked for: where they start, how far they go, and how many there are in an octave."""
@@ -30,7 +30,7 @@ def _templates(device: torch.device) -> tuple[Tensor, Tensor]:
     pitch = LOWEST_HZ * torch.exp2(octaves)
     with torch.inference_mode(False):
         time = torch.arange(FFT_SIZE, device=device) / SAMPLE_RATE
-        sines = torch.exp(2j * math.pi * pitch[:, None] * time) * torch.hann_window(FFT_SIZE, device=device)
+        sines = torch.exp(2j * math.pi * pitch[:, None] * time) * hann_window(device)
         magnitudes = torch.fft.fft(sines)[:, : FFT_SIZE // 2 + 1].abs() @ mel_filters(device)
         return pitch, torch.nn.functional.normalize(magnitudes, dim=-1)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from anygen.decoders.build import build_autoencoder
+from anygen.decoders.build import build_autoencoder, load_autoencoder
 from anygen.decoders.mel import log_mel
 from anygen.modality import Modality
 from anygen.toybox import sound, visual
@@ -37,8 +37,13 @@ class AutoencoderConfig:
     """Loss weight of the object's pixels over the background's: small objects are what an autoencoder blurs
     first. In spectrograms, of the audible bins over the rest: a tremolo is a ripple of a few decibels on one
     bright line."""
+    loudness_weight: float = 0.0
+    """Weight of the error of each frame's loudness and of its change, for spectrograms: a tremolo is little
+    in any one bin and all there is in the loudness."""
     kl_weight: float = 1e-5
     """Weight of the Kullback-Leibler term per latent, small as in latent diffusion."""
+    start: str | None = None
+    """Folder of an autoencoder of the same sizes to go on from; None starts from nothing."""
     seed: int = 0
     """Numbers the training samples."""
 
@@ -80,6 +85,8 @@ class AutoencoderStage:
             data_mean=mean,
             data_std=std,
         )
+        if config.start is not None:
+            self.model.load_state_dict(load_autoencoder(config.start).state_dict())
         self._std = std
 
     def modules(self) -> dict[str, nn.Module]:
@@ -98,15 +105,17 @@ class AutoencoderStage:
     def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Weighted reconstruction error plus the KL term, in units of the data's standard deviation."""
         posterior = self.model.encode(batch).latent_dist
-        error = (self.model.decode(posterior.sample()).sample - batch) / self._std
+        decoded = self.model.decode(posterior.sample()).sample
+        error = (decoded - batch) / self._std
         weights = self._weights(batch)
         reconstruction = ((error.abs() + error.square()) * weights).mean() / weights.mean()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return {
-            "loss": reconstruction + self.config.kl_weight * kl,
-            "reconstruction": reconstruction,
-            "kl": kl,
-        }, {}
+        losses = {"reconstruction": reconstruction, "kl": kl}
+        total = reconstruction + self.config.kl_weight * kl
+        if self.config.loudness_weight:
+            losses["loudness"] = loudness_error(decoded, batch)
+            total = total + self.config.loudness_weight * losses["loudness"]
+        return {"loss": total, **losses}, {}
 
     def _weights(self, batch: Tensor) -> Tensor:
         if self.config.kind == "spectrogram":
@@ -144,6 +153,12 @@ class AutoencoderStage:
             spread = torch.cat([self.model.encode(x).latent_dist.mode() for x in batch.split(32)]).std()
         self.model.register_to_config(scaling_factor=float(1 / spread))
         self.model.save_pretrained(folder)
+
+
+def loudness_error(decoded: Tensor, wanted: Tensor) -> Tensor:
+    """L1 of the frames' log loudness and of its change from frame to frame, for (n, 1, frames, bins)."""
+    difference = decoded.logsumexp(dim=-1) - wanted.logsumexp(dim=-1)
+    return difference.abs().mean() + difference.diff(dim=-1).abs().mean()
 
 
 def to_uint8(picture: Tensor) -> NDArray[np.uint8]:

@@ -55,6 +55,8 @@ class DiffusionConfig:
     """File that keeps the encoded scenes."""
     image_unet: str | None = None
     """Image UNet whose spatial layers a video UNet starts from."""
+    start: str | None = None
+    """UNet folder of an earlier run, of the same sizes, to go on from; None starts from nothing."""
     num_frames: int = 16
     """Frames of a film of two seconds."""
     frozen: tuple[str, ...] = ()
@@ -137,6 +139,9 @@ class DiffusionStage:
         self.latents, self.masks = self._bank(Path(config.bank))
         torch.manual_seed(config.seed)
         self.unet = self._build()
+        if config.start is not None:
+            earlier = cast(Any, type(self.unet)).from_pretrained(config.start)
+            self.unet.load_state_dict(earlier.state_dict())
 
     def _build(self) -> nn.Module:
         shape = {

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from anygen.decoders.build import build_vocoder, load_autoencoder
 from anygen.decoders.mel import HOP, log_mel
 from anygen.decoders.phase import with_phase
+from anygen.decoders.waveform import vocode
 from anygen.media import Audio
 from anygen.modality import Modality
 from anygen.toybox import sound
@@ -38,6 +39,8 @@ class VocoderConfig:
 
     upsample_initial_channel: int
     """Channels before the first upsampling; each of the four halves them."""
+    refine_steps: int = 32
+    """Rounds of `refine_waveform` after the vocoder, when it is used."""
     segment_frames: int = 64
     """Mel frames per training segment."""
     autoencoder: str | None = None
@@ -75,7 +78,9 @@ class VocoderStage:
         self.config = config
         torch.manual_seed(config.seed)
         self.model = build_vocoder(
-            upsample_initial_channel=config.upsample_initial_channel, takes_phase=True
+            upsample_initial_channel=config.upsample_initial_channel,
+            takes_phase=True,
+            refine_steps=config.refine_steps,
         )
         self.autoencoder = load_autoencoder(config.autoencoder) if config.autoencoder else None
 
@@ -128,8 +133,7 @@ class VocoderStage:
         expected = [s.revealed(Modality.AUDIO) for s in scenes]
         scores = {}
         for name, frames in inputs.items():
-            phased = with_phase(frames)
-            made = torch.cat([self.model(x) for x in phased.split(16)]).clamp(-1, 1).numpy()
+            made = torch.cat([vocode(self.model, x) for x in frames.split(16)]).clamp(-1, 1).numpy()
             sounds = [Audio(samples=w[None], sample_rate=16_000) for w in made]
             for attribute, (right, count) in grade(Modality.AUDIO, sounds, expected).items():
                 scores[f"{name}/{attribute}"] = right / count
