@@ -174,8 +174,8 @@ def _replace_vocabulary(llm: Any, rows: dict[str, Tensor]) -> None:
         if found is None or found.shape[0] > weight.shape[0] or found.shape[1:] != weight.shape[1:]:
             shape = "missing" if found is None else tuple(found.shape)
             raise WeightsMismatch(
-                f"{VOCABULARY_WEIGHTS}: found {name} {shape}, expected at most {tuple(weight.shape)}; use the "
-                "language model that the adapter was trained with"
+                f"{VOCABULARY_WEIGHTS}: found {name} {shape}, expected at most {tuple(weight.shape)}; use "
+                "the language model that the adapter was trained with"
             )
         weight[: found.shape[0]].copy_(found)
 

@@ -228,8 +228,8 @@ def load_tokenizer(folder: Path, sizes: DeltaSizes) -> Any:
         found = tokenizer.get_vocab().get(name)
         if found != index:
             raise BadArgument(
-                f"the tokenizer has {name} at {'no id' if found is None else found}, expected {index}; take the "
-                "tokenizer from the delta's folder"
+                f"the tokenizer has {name} at {'no id' if found is None else found}, expected {index}; "
+                "take the tokenizer from the delta's folder"
             )
     special = [AddedToken(name, special=True, normalized=False) for name in names]
     tokenizer.add_tokens(special, special_tokens=True)

@@ -112,8 +112,8 @@ def _check_folder(folder: Path, sources: list[Source]) -> None:
         wrong = sorted(n for n in table.keys() | found.keys() if table.get(n) != found.get(n))
         if wrong:
             raise CheckpointCorrupt(
-                f"{INDEX} and the shards differ in {len(wrong)} tensors (first: {wrong[0]}); fetch the folder "
-                "again"
+                f"{INDEX} and the shards differ in {len(wrong)} tensors (first: {wrong[0]}); fetch the "
+                "folder again"
             )
     config: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     if str((config.get("architectures") or [""])[0]).endswith("ForCausalLM"):

@@ -24,6 +24,7 @@ from anygen.projections import GroupingProjection
 from ..folder import build_output_projection
 from ..weights import WEIGHTS
 from .layout import ANY_FLOAT, Entry, Layout, check_layout, check_one_type, layout_of
+from .published import require_published
 from .request import ImportReport, ImportRequest, report
 from .safe import Source, open_source
 from .writing import importing, write_json, write_tensors
@@ -112,6 +113,8 @@ def import_refactor(request: ImportRequest, sizes: RefactorSizes | None = None) 
     tensors: dict[str, Tensor] = {}
     for path in files:
         source = open_source(path, sha256=request.sha256 if len(files) == 1 else None)
+        if request.published:
+            require_published(source)
         opened.append(source)
         # a later stage's file goes over an earlier one's
         tensors |= {name.removeprefix(_STAGE3): t for name, t in source.tensors.items()}
