@@ -57,6 +57,7 @@ def _nothing_yet() -> None:
         "Every picture, sound and clip that the model makes for you is kept here, with the settings that "
         "made it. Ask for one in the chat, or draw a scene in the toybox.",
     )
+    st.space("small")
     with st.container(horizontal=True, horizontal_alignment="center"):
         if st.button("Ask for a picture", icon=":material/forum:", type="primary", key="gallery_ask"):
             use_in_chat(text="Show me a large yellow star on a navy background.")

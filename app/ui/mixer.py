@@ -56,6 +56,7 @@ def page() -> None:
 def _nothing_yet() -> None:
     """The page without inputs."""
     empty_state("Mix two things", "Add files or words above, or begin with one of these.")
+    st.space("small")
     with st.container(horizontal=True, horizontal_alignment="center", key="mixer_examples"):
         for number, recipe in enumerate(mix.RECIPES):
             st.button(recipe.title, key=f"mixer_recipe_{number}", on_click=mix.cook, args=(recipe,))
