@@ -12,6 +12,7 @@ from PIL import Image
 
 from anygen.media.registry import load_media
 from anygen.media.types import Audio, Video
+from anygen.modality import Modality
 
 PICTURE, FRAME, FRAMES = 192, 96, 8
 """Largest side of a picture and of a film's frame in pixels, and frames of a strip."""
@@ -42,7 +43,7 @@ def picture(path: Path) -> str:
 
 def film_strip(path: Path) -> str:
     """Frames of a film side by side."""
-    video = load_media(path)
+    video = load_media(Modality.VIDEO, path)
     assert isinstance(video, Video)
     chosen = np.linspace(0, len(video.frames) - 1, min(FRAMES, len(video.frames))).round().astype(int)
     frames = []
@@ -61,7 +62,7 @@ def film_strip(path: Path) -> str:
 
 def spectrogram(path: Path) -> str:
     """A sound's spectrogram: 80 dB from dark to light, low pitches at the bottom."""
-    audio = load_media(path)
+    audio = load_media(Modality.AUDIO, path)
     assert isinstance(audio, Audio)
     return _png(Image.fromarray(heat(levels(audio.samples.mean(0)))), 4 * PICTURE)
 

@@ -28,6 +28,7 @@ TITLES = {
 }
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; media-src data:"
 """What the page may load: itself."""
+"""What the page may load: itself."""
 
 
 def write_report(folders: Sequence[Path], out: Path) -> None:
