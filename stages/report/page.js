@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const hidden = new Set();
 const SVG = "http://www.w3.org/2000/svg";
-const W = 420, H = 230, LEFT = 52, RIGHT = 10, TOP = 10, BOTTOM = 24;
+const W = 420, H = 230, LEFT = 52, RIGHT = 18, TOP = 10, BOTTOM = 24;
 
 function make(name, attributes, parent, text) {
   const node = document.createElementNS(SVG, name);

@@ -26,8 +26,15 @@ TITLES = {
     "memory_mb": "memory, MB",
     "lr": "learning rate",
 }
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; media-src data:"
-"""What the page may load: itself."""
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "img-src data:",
+        "media-src data:",
+    )
+)
 """What the page may load: itself."""
 
 
