@@ -36,7 +36,7 @@ class Report:
     outputs: Counter[str] = field(default_factory=Counter)
     """Media that go out, by modality."""
     files: int = 0
-    """Different media that lie somewhere."""
+    """Different media that are there."""
     decoded: int = 0
     """How many of them were decoded."""
     problems: list[Problem] = field(default_factory=list)
@@ -116,8 +116,7 @@ def check(
     for entry, found in problems_of(config):
         report.entries += 1
         if isinstance(entry, Record):
-            gone = any(problem.kind == "missing-file" for problem in found)
-            found = found + _media(entry, verdicts, limits, decode and not gone)
+            found = found + _media(entry, verdicts, limits, decode)
             if not found:
                 _count(report, entry)
         report.bad += bool(found)
@@ -138,6 +137,8 @@ def _media(
     """What is wrong with a record's media; each is decoded once, however often it is named."""
     found = []
     for medium in record.media:
+        if medium.source.missing() is not None:
+            continue  # told already
         key = (str(medium.modality), medium.source.key)
         if key not in verdicts:
             verdicts[key] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -118,6 +119,8 @@ def open_folder(name: str, data: OwnData) -> Opened:
     loaded = load_model(folder, device=device)
     decoders = Decoders(loaded.config, folder, device=device)
 
+    logging.getLogger("anygen.decoders.text").addFilter(_Once())
+
     def targets(modality: Modality, captions: list[str]) -> Tensor:
         with torch.no_grad():
             found: Tensor = decoders[modality].encode_text(captions)
@@ -134,6 +137,19 @@ def open_folder(name: str, data: OwnData) -> Opened:
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)
     origin = ModelFolder(folder=folder, config=loaded.config, decoders=decoders)
     return Opened(system=system, data=data, origin=origin)
+
+
+class _Once(logging.Filter):
+    """Lets a message through once: a caption that is cut is cut again in every epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        new = record.getMessage() not in self._seen
+        self._seen.add(record.getMessage())
+        return new
 
 
 def save_folder(origin: ModelFolder, model: AnyGenModel, stage: str, folder: Path) -> None:
