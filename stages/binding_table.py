@@ -20,10 +20,9 @@ from anygen.toybox.captions import caption
 from anygen.toybox.scene import ATTRIBUTES, REVEALS, Scene, is_held_out
 
 from .binding_data import UNNAMED, render_batch, revealed_codes
+from .evaluation.retrieval_metrics import CUTS, chance_recall, first_right
 from .evaluation.statistics import wilson_interval
 
-CUTS = (1, 5, 10)
-"""k of R@k."""
 COMPLETIONS = 24
 """Captions whose mean is the prompt of an attribute's value."""
 
@@ -158,24 +157,6 @@ def right_items(scenes: Sequence[Scene], query: Modality, gallery: Modality) -> 
     return right
 
 
-def first_right(query: Vectors, gallery: Vectors, right: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rank (from 1) of the first right item of each query; ties count against it."""
-    cosines = query @ gallery.T
-    best = np.where(right, cosines, -np.inf).max(axis=1, keepdims=True)
-    ranks: NDArray[np.int64] = 1 + ((cosines >= best) & ~right).sum(axis=1)
-    return ranks
-
-
-def chance(right: NDArray[np.bool_], k: int) -> float:
-    """Expected R@k of a random order: 1 - C(n - m, k) / C(n, k), averaged over queries with m right items."""
-    count = right.shape[1]
-    wrong = count - right.sum(axis=1).astype(np.float64)
-    missed = np.ones(len(right))
-    for i in range(k):
-        missed *= np.clip(wrong - i, 0, None) / (count - i)
-    return float(1 - missed.mean())
-
-
 def compare(
     scenes: Sequence[Scene], embedded: Mapping[str, Embedded], trained: Mapping[str, Sequence[Pair]]
 ) -> dict[str, Any]:
@@ -217,7 +198,7 @@ def _recalls(
     ranks = first_right(*vectors.pair(query, gallery), right)
     figures: dict[str, Any] = {"median_rank": float(np.median(ranks))}
     for k in CUTS:
-        figures[f"R@{k}"] = {**_share(ranks <= k), "chance": round(chance(right, k), 4)}
+        figures[f"R@{k}"] = {**_share(ranks <= k), "chance": round(chance_recall(right, k), 4)}
     return figures
 
 
