@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import streamlit as st
 
 from anygen.errors import AnyGenError
@@ -11,6 +13,7 @@ from .chat_composer import composer
 from .chat_examples import examples
 from .chat_turns import show_turns
 from .services import runs, session, store
+from .style import follow_end
 
 
 def chat_page() -> None:
@@ -21,6 +24,7 @@ def chat_page() -> None:
     if chat is not None and turns:
         _toolbar(chat.id, chat.title)
         show_turns(chat.id, turns)
+        follow_end(turns[-1].id)
     else:
         chosen = examples()
     answering = bool(turns) and turns[-1].state == "running" and runs().get(turns[-1].id) is not None
@@ -38,7 +42,7 @@ def chat_page() -> None:
 
 def _toolbar(chat: str, title: str) -> None:
     with st.container(horizontal=True, key="chat_toolbar", vertical_alignment="center", gap="xsmall"):
-        st.html(f'<h1 class="ag-title">{_escaped(title)}</h1>')
+        st.html(f'<h1 class="ag-title">{html.escape(title or "Chat")}</h1>')
         st.button(
             "Undo",
             icon=":material/undo:",
@@ -57,12 +61,6 @@ def _toolbar(chat: str, title: str) -> None:
             on_click=store().redo,
             args=(session(), chat),
         )
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text or "Chat")
 
 
 def _undo(chat: str) -> None:

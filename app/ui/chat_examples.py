@@ -101,7 +101,7 @@ def examples() -> list[dict[str, Any]] | None:
     empty_state("What shall we make?", world)
     with st.container(key="examples", horizontal=True, gap="small", horizontal_alignment="center"):
         for number, example in enumerate(TOYBOX_EXAMPLES if toy else PLAIN_EXAMPLES):
-            if st.button(example.label, icon=example.icon, key=f"example_{number}", width=240):
+            if st.button(example.label, icon=example.icon, key=f"example_{number}", width=240, wrap=True):
                 return _parts(example)
     return None
 

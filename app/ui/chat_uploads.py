@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-EXTENSIONS = tuple(
-    [
-        *("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"),
-        *("wav", "flac", "mp3", "ogg", "opus", "m4a", "aac"),
-        *("mp4", "mov", "mkv", "webm", "avi"),
-        *("npy", "csv"),
-    ]
+EXTENSIONS = (
+    *("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"),
+    *("wav", "flac", "mp3", "ogg", "opus", "m4a", "aac"),
+    *("mp4", "mov", "mkv", "webm", "avi"),
+    *("npy", "csv"),
 )
 """Endings that the browser's file dialog offers."""
 

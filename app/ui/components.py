@@ -121,9 +121,9 @@ def media_card(
     """
     with st.container(border=True, key=f"card_{record.modality}_{key}", gap="xsmall"):
         show_media(record.modality, record.path, alt=alt, autoplay=autoplay)
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"bar_{key}"):
-            st.caption(f"{ICONS[record.modality]} {describe_settings(record.modality, record.settings)}")
-            if actions and Path(record.path).is_file():
+        st.caption(f"{ICONS[record.modality]} {describe_settings(record.modality, record.settings)}")
+        if actions and Path(record.path).is_file():
+            with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"bar_{key}"):
                 use_button(record.id, key=key)
                 download_medium(record, key=key)
 

@@ -10,11 +10,9 @@ import streamlit as st
 from anygen.app.ui import gallery, mixer, model_page, toybox_page
 from anygen.app.ui.chat import chat_page
 from anygen.app.ui.chat_sidebar import sidebar
-from anygen.app.ui.style import apply_style
+from anygen.app.ui.style import apply_style, page_icon
 
-st.set_page_config(
-    page_title="anygen", page_icon=":material/auto_awesome:", layout="wide", initial_sidebar_state="auto"
-)
+st.set_page_config(page_title="anygen", page_icon=page_icon(), layout="wide", initial_sidebar_state="auto")
 apply_style()
 PAGES = {
     "chat": st.Page(chat_page, title="Chat", icon=":material/chat:", url_path="chat", default=True),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import streamlit as st
+from PIL import Image, ImageDraw
 
 CSS = """
 <style>
@@ -13,6 +16,7 @@ CSS = """
 
 .ag-title { font-size: 1.35rem; font-weight: 600; margin: 0; padding: 0; line-height: 1.25;
   overflow-wrap: anywhere; }
+.st-key-chat_toolbar { flex-wrap: nowrap; }
 .st-key-chat_toolbar > div:first-child { flex: 1 1 auto; min-width: 0; }
 .ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
   font-size: 2.4rem; font-weight: 600;
@@ -20,8 +24,11 @@ CSS = """
 .st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
+.st-key-examples button p { white-space: normal; }
 
 [data-testid="stChatMessage"] { padding: .9rem 1rem; gap: .8rem; }
+[data-testid="stChatMessage"]:has([class*="st-key-question_"]) {
+  background: color-mix(in srgb, var(--st-primary-color, #c8452c) 6%, transparent); }
 [data-testid="stChatMessage"]:has([class*="st-key-answer_"]),
 [data-testid="stChatMessage"]:has([class*="st-key-live_"]) { background: transparent; }
 
@@ -58,6 +65,54 @@ button:focus-visible, a:focus-visible,
   animation-duration: .01s !important; } }
 </style>
 """
+
+
+@cache
+def page_icon() -> Image.Image:
+    """Draw the sign of the browser tab: a star on vermilion. Nothing is fetched for it.
+
+    Returns:
+        A square picture.
+    """
+    picture = Image.new("RGBA", (128, 128))
+    draw = ImageDraw.Draw(picture)
+    draw.rounded_rectangle((0, 0, 127, 127), radius=30, fill="#c8452c")
+    star = [(64, 18), (75, 53), (110, 64), (75, 75), (64, 110), (53, 75), (18, 64), (53, 53)]
+    draw.polygon(star, fill="#fbf9f5")
+    return picture.resize((64, 64), Image.Resampling.LANCZOS)
+
+
+FOLLOW = """
+<script>
+(() => {
+  const view = document.querySelector('[data-testid="stMain"]');
+  const page = document.querySelector('[data-testid="stMainBlockContainer"]');
+  if (!view || !page) return;
+  const down = () => view.scrollTo({ top: view.scrollHeight });
+  window.agPinned = true;
+  down();
+  if (window.agFollowed === page) return;
+  window.agFollowed = page;
+  view.addEventListener("wheel", () => {
+    window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
+  }, { passive: true });
+  view.addEventListener("touchmove", () => {
+    window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
+  }, { passive: true });
+  new ResizeObserver(() => { if (window.agPinned) down(); }).observe(page);
+})();
+</script>
+"""
+"""Scrolls to the newest part of a chat and stays there while it grows, until the visitor scrolls away."""
+
+
+def follow_end(mark: str) -> None:
+    """Show the end of the page from now on.
+
+    Args:
+        mark: a new one scrolls anew; of letters and digits.
+    """
+    st.html(f'<span data-mark="{mark}"></span>{FOLLOW}', unsafe_allow_javascript=True)
 
 
 def apply_style() -> None:
