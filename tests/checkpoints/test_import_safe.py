@@ -227,7 +227,8 @@ def test_layouts_name_all_that_is_wrong_at_once() -> None:
         check_layout(found, layout, "it")
     assert str(caught.value) == (
         "it: 1 missing: d; 1 unexpected: e; 1 other shape: b is (3, 2), expected (2, 3) (transposed); "
-        "1 other type: c is float16, expected float32. Nothing was imported; give a checkpoint of exactly this kind."
+        "1 other type: c is float16, expected float32. "
+        "Nothing was imported; give a checkpoint of exactly this kind."
     )
     many = {str(i): torch.ones(1) for i in range(103)}
     with pytest.raises(WeightsMismatch, match="103 unexpected: 0, 1, .* and 3 more"):

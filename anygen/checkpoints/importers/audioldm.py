@@ -181,8 +181,8 @@ def audioldm_table(
                 continue
             original = prefix + rename(name, configs[part])
             shape = tuple(tensor.shape)
-            if part == "vae" and "mid_block.attentions" in name and len(shape) == 2:
-                shape = (*shape, 1, 1)  # the original has a 1 x 1 convolution where diffusers has a matrix
+            if _is_matrix(name, part, 2 * len(shape)):
+                shape = (*shape, 1, 1)
             layout[original], names[part][name] = Entry(shape, ANY_FLOAT), original
     return layout, names, constants
 
@@ -213,7 +213,10 @@ def import_audioldm(request: ImportRequest, configs: Configs | None = None) -> I
     left = len(source.tensors) - len(tensors)
     with importing(request.destination, "audioldm", source) as draft:
         for part, table in names.items():
-            weights = {new: _reshaped(tensors[old], layout[old], part) for new, old in table.items()}
+            weights = {
+                new: tensors[old][:, :, 0, 0] if _is_matrix(new, part, tensors[old].ndim) else tensors[old]
+                for new, old in table.items()
+            }
             made = {name: _constant(name, tensor) for name, tensor in constants[part].items()}
             diffusers = CLASSES[Modality.AUDIO][part][0] == "diffusers"
             file = "diffusion_pytorch_model.safetensors" if diffusers else "model.safetensors"
@@ -228,9 +231,9 @@ def import_audioldm(request: ImportRequest, configs: Configs | None = None) -> I
     return report("audioldm", source, tensors, notes)
 
 
-def _reshaped(tensor: Tensor, entry: Entry, part: str) -> Tensor:
-    squeezed = part == "vae" and len(entry.shape) == 4 and entry.shape[2:] == (1, 1)
-    return tensor[:, :, 0, 0] if squeezed and entry.shape[0] == entry.shape[1] else tensor
+def _is_matrix(name: str, part: str, ndim: int) -> bool:
+    """Whether the original has a 1 x 1 convolution (4 axes) where diffusers has a matrix."""
+    return part == "vae" and ".mid_block.attentions." in name and ndim == 4
 
 
 def _constant(name: str, tensor: Tensor) -> Planned:

@@ -116,6 +116,11 @@ def import_refactor(request: ImportRequest, sizes: RefactorSizes | None = None) 
         if request.published:
             require_published(source)
         opened.append(source)
+        if path.name in FILES[:2] and _VOCABULARY["embed_tokens"] not in source.tensors:
+            raise WeightsMismatch(
+                f"{path.name}: 1 missing: {_VOCABULARY['embed_tokens']}. Nothing was imported; give the "
+                "file as the training wrote it."
+            )
         # a later stage's file goes over an earlier one's
         tensors |= {name.removeprefix(_STAGE3): t for name, t in source.tensors.items()}
     groups = _present(tensors, group_layouts(sizes), ", ".join(path.name for path in files))
