@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anygen.errors import BadArgument
 
 from .engine.types import Part
 from .engine.workspace import Workspace
-from .records import Chat, Turn
+from .records import Chat, MediaRecord, Turn
 from .saved_chats import SavedChat, SavedMedium, pack, unpack
-
-if TYPE_CHECKING:
-    from .store import Store
 
 
 def conversation(
-    store: Store, workspace: Workspace, session: str, chat: str, *, until: str | None = None
+    workspace: Workspace, session: str, turns: Iterable[Turn], *, until: str | None = None
 ) -> list[dict[str, Any]]:
-    """Write the branch that is shown as `GenerateRequest.conversation`.
+    """Write a branch as `GenerateRequest.conversation`.
 
     Empty turns, questions that got no answer and media that were deleted are left out.
 
     Args:
-        store: where the chat is.
-        workspace: where its media are.
+        workspace: where the media are.
         session: whose.
-        chat: which.
-        until: last turn that counts; None takes the head.
+        turns: the branch.
+        until: last turn that counts; None takes all.
 
     Returns:
         Messages.
-
-    Raises:
-        BadArgument: this session has no such chat.
     """
     messages: list[dict[str, Any]] = []
-    for turn in store.turns(session, chat):
+    for turn in turns:
         content = [_bare(part) for part in turn.parts if _is_there(workspace, session, part)]
         if content:
             if messages and messages[-1]["role"] == turn.role == "user":
@@ -66,29 +60,28 @@ def _bare(part: Part) -> Part:
     return {"type": part["type"], "media_id": part["media_id"]}
 
 
-def save_chat(store: Store, workspace: Workspace, session: str, chat: str) -> bytes:
+def save_chat(
+    workspace: Workspace, session: str, chat: Chat, turns: list[Turn], records: Iterable[MediaRecord]
+) -> bytes:
     """Write a chat with all its branches and media as one zip file.
 
     Args:
-        store: where the chat is.
         workspace: where its media are.
         session: whose.
         chat: which.
+        turns: of all branches.
+        records: of the session's media.
 
     Returns:
         The file.
-
-    Raises:
-        BadArgument: this session has no such chat.
     """
-    found, turns = store.chat(session, chat), store.all_turns(session, chat)
-    records = {record.id: record for record in store.media(session)}
+    known = {record.id: record for record in records}
     media: dict[str, SavedMedium] = {}
     for part in (part for turn in turns for part in turn.parts):
         if part["type"] == "text" or part["media_id"] in media or not _is_there(workspace, session, part):
             continue
         stored = workspace.find(session, part["media_id"])
-        record = records.get(stored.id)
+        record = known.get(stored.id)
         media[stored.id] = SavedMedium(
             modality=stored.modality,
             content=stored.path.read_bytes(),
@@ -96,45 +89,43 @@ def save_chat(store: Store, workspace: Workspace, session: str, chat: str) -> by
             origin=record.origin if record else "given",
             suffix=stored.path.suffix,
         )
-    return pack(SavedChat(title=found.title, head=found.head, turns=turns, media=media))
+    return pack(SavedChat(title=chat.title, head=chat.head, turns=turns, media=media))
 
 
-def load_chat(store: Store, workspace: Workspace, session: str, data: bytes) -> Chat:
-    """Read what `save_chat` wrote, as a new chat with new ids; nothing stays when any of it is refused.
+def read_chat(workspace: Workspace, session: str, data: bytes) -> SavedChat:
+    """Read what `save_chat` wrote; its media are in the workspace then, or nothing of it is.
 
     Args:
-        store: where the chat goes.
         workspace: where its media go.
         session: whose it becomes.
         data: content of the file.
 
     Returns:
-        The chat.
+        The chat with new ids.
 
     Raises:
         BadMedia: it is no saved chat, or a medium in it cannot be read.
         LimitExceeded: it is too large.
     """
     saved = unpack(data)
-    media: dict[str, str] = {}
+    names: dict[str, str] = {}
     try:
         for name, medium in saved.media.items():
-            media[name] = workspace.take_over(session, medium.content, medium.modality).id
-            store.add_media(session, media[name], settings=medium.settings, origin=medium.origin)
-        ids = {turn.id: secrets.token_hex(10) for turn in saved.turns}
-        turns = [_renamed(turn, ids, media) for turn in saved.turns]
-        return store.insert_chat(session, saved.title, turns, None if saved.head is None else ids[saved.head])
+            names[name] = workspace.take_over(session, medium.content, medium.modality).id
     except BaseException:
-        for media_id in media.values():
-            store.delete_media(session, media_id)
+        for media_id in names.values():
+            workspace.delete(session, media_id)
         raise
-
-
-def _renamed(turn: Turn, ids: dict[str, str], media: dict[str, str]) -> Turn:
-    parts = [
-        part if part["type"] == "text" else {**part, "media_id": media[part["media_id"]]}
-        for part in turn.parts
-    ]
-    return replace(
-        turn, id=ids[turn.id], parent=None if turn.parent is None else ids[turn.parent], parts=parts
+    ids = {turn.id: secrets.token_hex(10) for turn in saved.turns}
+    return SavedChat(
+        title=saved.title,
+        head=None if saved.head is None else ids[saved.head],
+        turns=[_renamed(turn, ids, names) for turn in saved.turns],
+        media={names[name]: medium for name, medium in saved.media.items()},
     )
+
+
+def _renamed(turn: Turn, ids: dict[str, str], names: dict[str, str]) -> Turn:
+    parts = [p if p["type"] == "text" else {**p, "media_id": names[p["media_id"]]} for p in turn.parts]
+    parent = None if turn.parent is None else ids[turn.parent]
+    return replace(turn, id=ids[turn.id], parent=parent, parts=parts)

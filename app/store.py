@@ -310,8 +310,8 @@ class Store:
         return undone
 
     def conversation(self, session: str, chat: str, *, until: str | None = None) -> list[dict[str, Any]]:
-        """The branch as `GenerateRequest.conversation`, see `chat_files.conversation`."""
-        return chat_files.conversation(self, self._workspace, session, chat, until=until)
+        """The branch that is shown, until a turn, as a request has it; see `chat_files.conversation`."""
+        return chat_files.conversation(self._workspace, session, self.turns(session, chat), until=until)
 
     def add_media(
         self, session: str, media_id: str, *, settings: dict[str, Any] | None = None, origin: str = "made"
@@ -357,29 +357,24 @@ class Store:
         Raises:
             BadArgument: this session has no such chat.
         """
-        return chat_files.save_chat(self, self._workspace, session, chat)
+        found, turns = self.chat(session, chat), self.all_turns(session, chat)
+        return chat_files.save_chat(self._workspace, session, found, turns, self.media(session))
 
     def load_chat(self, session: str, data: bytes) -> Chat:
-        """Read what `save_chat` wrote, as a new chat of this session, see `chat_files.load_chat`."""
-        return chat_files.load_chat(self, self._workspace, session, data)
+        """Read what `save_chat` wrote, as a new chat of this session with new ids.
 
-    def insert_chat(self, session: str, title: str, turns: list[Turn], head: str | None) -> Chat:
-        """Add a whole chat.
-
-        Args:
-            session: whose it becomes.
-            title: what the list shows.
-            turns: of all branches, parents before children, with ids that are not taken.
-            head: last turn of the branch that is shown.
-
-        Returns:
-            The chat.
+        Raises:
+            BadMedia: it is no saved chat, or a medium in it cannot be read.
+            LimitExceeded: it is too large.
         """
+        saved = chat_files.read_chat(self._workspace, session, data)
         with self._db.writing():
-            chat = self.new_chat(session, title)
-            for turn in turns:
+            for media_id, medium in saved.media.items():
+                self.add_media(session, media_id, settings=medium.settings, origin=medium.origin)
+            chat = self.new_chat(session, saved.title)
+            for turn in saved.turns:
                 self._insert(chat.id, turn)
-            self._point(chat.id, head)
+            self._point(chat.id, saved.head)
             return self.chat(session, chat.id)
 
 

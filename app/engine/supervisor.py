@@ -207,6 +207,7 @@ class Supervisor:
                 self.running = None
             self._emit(job, event)
             if isinstance(event, FINAL):
+                self._since = self._beat
                 self._dispatch()
 
     def _died(self, code: int) -> None:

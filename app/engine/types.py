@@ -68,6 +68,8 @@ class BlendRequest:
     """As for `GenerateRequest`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the decoder of `output`."""
+    remember_prompt: bool = False
+    """Whether the texts are written into the file that is made."""
 
 
 Request = GenerateRequest | EmbedRequest | BlendRequest

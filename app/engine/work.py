@@ -203,10 +203,15 @@ class Engine:
             seed=request_seeds(request.seed, 1)[0],
             outputs=(request.output,),
             inputs=tuple(
-                InputTag(modality=Modality(item["type"]), weight=weight)
+                InputTag(
+                    modality=Modality(item["type"]),
+                    weight=weight,
+                    text=item.get("text") if request.remember_prompt else None,
+                )
                 for item, weight in zip(request.items, request.weights, strict=True)
             ),
             blended=True,
+            prompt=request.text if request.remember_prompt else None,
             text_options={},
             media_options={output: dict(request.options)},
         )

@@ -123,11 +123,13 @@ def test_vectors_and_a_blend(engine: EngineClient) -> None:
     vectors = np.array(ask(engine, EmbedRequest(session="me", items=items))[-1].vectors)
     assert vectors.shape == (2, engine.status().facts["embed_dim"])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
-    request = BlendRequest(session="me", items=items, weights=[0.5, -0.5], seed=2, options=FEW)
+    request = BlendRequest(
+        session="me", items=items, weights=[0.5, -0.5], seed=2, options=FEW, remember_prompt=True
+    )
     done = ask(engine, request)[-1]
     tags = read_tags(engine.workspace.find("me", done.parts[-1]["media_id"]).path)
     assert tags is not None and tags.blended
-    assert [item.weight for item in tags.inputs] == [0.5, -0.5]
+    assert [(item.weight, item.text) for item in tags.inputs] == [(0.5, "a red circle"), (-0.5, None)]
     cancels = BlendRequest(session="me", items=[items[0], items[0]], weights=[1, -1])
     event = ask(engine, cancels)[-1]
     assert isinstance(event, Failed) and "cancel each other out" in event.sentence
@@ -208,6 +210,7 @@ def test_requests_and_events_are_json() -> None:
     assert from_json(to_json(done)) == done
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle(engine: EngineClient) -> None:
     request = question("Draw a red circle.", outputs=("image",), image_options={"num_inference_steps": 900})
     ticket = engine.submit(request)
