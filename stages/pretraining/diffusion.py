@@ -34,6 +34,7 @@ from anygen.toybox import sound, visual
 from anygen.toybox.captions import caption
 from anygen.toybox.scene import Scene, sample_scene
 
+from ..samples import SampleFolder
 from .text_encoder import drawn_caption, embed_texts, random_subset
 
 
@@ -128,6 +129,7 @@ class DiffusionStage:
     def __init__(self, config: DiffusionConfig) -> None:
         """Load the frozen parts, build the UNet and encode the bank, or read it from its file."""
         self.config, self.medium = config, MEDIA[config.modality]
+        self.samples: SampleFolder | None = None
         self.name, self.dataset_size = f"{config.modality}-diffusion", config.bank_size
         self.autoencoder = load_autoencoder(config.autoencoder)
         texts = Path(config.text_encoder)
@@ -275,6 +277,8 @@ class DiffusionStage:
                 chunk = expected[start : start + 16]
                 seeds = list(range(start, start + len(chunk)))
                 made += decoder(decoder.encode_text([caption(x) for x in chunk]), seeds=seeds)
+            if self.samples is not None:
+                self.samples.add_all(group, self.config.modality, made, [caption(x) for x in expected])
             for name, (right, count) in grade(self.config.modality, made, expected).items():
                 scores[f"{group}/{name}"] = right / max(1, count)
         return scores
