@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from transformers import (
     ClapTextConfig,
     ClapTextModelWithProjection,
@@ -113,9 +114,14 @@ def build_image_unet(
 def build_video_unet(
     *, latent_channels: int, block_out_channels: Sequence[int], cross_attention_dim: int, sample_size: int
 ) -> UNet3DConditionModel:
-    """Zeroscope's UNet: the image UNet with temporal convolutions and temporal attention."""
+    """Zeroscope's UNet: the image UNet with temporal convolutions and temporal attention.
+
+    Two things differ from a fresh UNet of diffusers, and neither is in its configuration or weights: no
+    dropout in the temporal convolutions, and attention written out, which is a quarter faster on a CPU for
+    sequences of a few frames.
+    """
     down, up = _block_names(len(block_out_channels), "3D")
-    return UNet3DConditionModel(
+    unet = UNet3DConditionModel(
         sample_size=sample_size,
         in_channels=latent_channels,
         out_channels=latent_channels,
@@ -127,6 +133,11 @@ def build_video_unet(
         attention_head_dim=HEAD_WIDTH,
         norm_num_groups=32,
     )
+    unet.set_attn_processor(AttnProcessor())
+    for module in unet.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return unet
 
 
 def build_audio_unet(

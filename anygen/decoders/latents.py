@@ -65,7 +65,7 @@ def sample_latents(
     steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
     scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     check_request(num_inference_steps=steps, guidance_scale=scale, seeds=seeds, batch_size=len(prompt_embeds))
-    noise, generators = starting_noise(shape, seeds)
+    noise, generators = starting_noise(shape, seeds, defaults.shared_noise)
     if latents is not None:
         if latents.shape != noise.shape:
             raise BadArgument(

@@ -86,6 +86,9 @@ class DecoderDefaults:
     """Frames a second, video."""
     audio_length_in_s: float | None = None
     """Seconds, audio."""
+    shared_noise: float = 0.0
+    """Share of the starting noise's variance that the frames of a film have in common; 0 in all published
+    decoders."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,19 +66,42 @@ def check_request(
             )
 
 
-def starting_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+def share_noise(noise: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Give the frames of a film a part of their noise in common (mixed noise, Ge et al. 2023, section 4.2).
+
+    A UNet that knows pictures then starts with frames that agree, and only has to learn what moves.
+
+    Args:
+        noise: (..., C, F, h, w) standard normal, each frame for itself.
+        share: Share of the variance that all frames have in common; 0 changes nothing.
+        generator: Draws the common part.
+
+    Returns:
+        Like `noise`, standard normal in every frame.
+    """
+    if not share:
+        return noise
+    common = torch.randn(noise[..., :1, :, :].shape, generator=generator)
+    return share**0.5 * common + (1 - share) ** 0.5 * noise
+
+
+def starting_noise(
+    shape: Sequence[int], seeds: Sequence[int], share: float = 0.0
+) -> tuple[Tensor, list[torch.Generator]]:
     """Standard normal noise on the CPU, each sample from its own generator: the same alone as in a batch.
 
     Args:
         shape: Of one sample, without the batch.
         seeds: One for each sample.
+        share: What the frames of a film have in common (see `share_noise`).
 
     Returns:
         (len(seeds), *shape) float32, and the generators, to be used on for schedulers that draw noise between
         steps.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators]), generators
+    drawn = [share_noise(torch.randn(tuple(shape), generator=g), share, g) for g in generators]
+    return torch.stack(drawn), generators
 
 
 def denoise(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from anygen.decoders.build import build_autoencoder, load_autoencoder
+from anygen.decoders.build import build_autoencoder
 from anygen.decoders.mel import log_mel
 from anygen.modality import Modality
 from anygen.toybox import sound, visual
@@ -42,8 +42,8 @@ class AutoencoderConfig:
     in any one bin and all there is in the loudness."""
     kl_weight: float = 1e-5
     """Weight of the Kullback-Leibler term per latent, small as in latent diffusion."""
-    start: str | None = None
-    """Folder of an autoencoder of the same sizes to go on from; None starts from nothing."""
+    crop_frames: int | None = None
+    """Frames of a random part of each spectrogram to train on; None takes all."""
     seed: int = 0
     """Numbers the training samples."""
 
@@ -85,8 +85,6 @@ class AutoencoderStage:
             data_mean=mean,
             data_std=std,
         )
-        if config.start is not None:
-            self.model.load_state_dict(load_autoencoder(config.start).state_dict())
         self._std = std
 
     def modules(self) -> dict[str, nn.Module]:
@@ -98,9 +96,14 @@ class AutoencoderStage:
         return [{"params": list(self.model.parameters())}]
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
-        """Rendered scenes, (n, channels, height, width)."""
+        """Rendered scenes, (n, channels, height, width), or parts of them."""
         rng = np.random.default_rng((self.config.seed, int(indices[0])))
-        return SOURCES[self.config.kind]([sample_scene(rng) for _ in indices], rng)
+        whole = SOURCES[self.config.kind]([sample_scene(rng) for _ in indices], rng)
+        frames = self.config.crop_frames
+        if frames is None:
+            return whole
+        starts = rng.integers(0, whole.shape[2] - frames + 1, len(whole))
+        return torch.stack([x[:, s : s + frames] for x, s in zip(whole, starts, strict=True)])
 
     def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Weighted reconstruction error plus the KL term, in units of the data's standard deviation."""

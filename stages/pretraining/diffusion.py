@@ -28,6 +28,7 @@ from anygen.decoders.inflate import init_video_from_image
 from anygen.decoders.mel import log_mel
 from anygen.decoders.parts import DecoderDefaults, DecoderParts
 from anygen.decoders.registry import DECODERS
+from anygen.decoders.sampler import share_noise
 from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.toybox import sound, visual
@@ -67,6 +68,8 @@ class DiffusionConfig:
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
     """Share of samples with the empty caption, for classifier-free guidance (Ho and Salimans 2022)."""
+    shared_noise: float = 0.0
+    """Share of the noise's variance that the frames of a film have in common, in training and in use."""
     noise_focus: float = 1.0
     """Density of the timesteps: their power less one, so 1 is even and 2 favours high noise, where a film
     decides what moves where."""
@@ -223,6 +226,7 @@ class DiffusionStage:
             self.spec,
             generator=generator,
             timesteps=self._timesteps(len(embeds), generator),
+            noise=self._noise(batch["latents"], generator),
             weights=1 + (self.config.object_weight - 1) * batch["masks"],
         )
         return {"loss": loss}, {}
@@ -233,6 +237,14 @@ class DiffusionStage:
             return None
         drawn = torch.rand(count, generator=generator) ** (1.0 / self.config.noise_focus)
         return (drawn * self.scheduler.config.num_train_timesteps).long()
+
+    def _noise(self, latents: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Noise with a common part; None leaves independent noise to the loss."""
+        if self.config.shared_noise == 0.0:
+            return None
+        return share_noise(
+            torch.randn(latents.shape, generator=generator), self.config.shared_noise, generator
+        )
 
     def decoder(self) -> Decoder:
         """The decoder as it stands, with the UNet that is being trained."""
@@ -258,6 +270,7 @@ class DiffusionStage:
         defaults = DecoderDefaults(
             num_inference_steps=self.config.num_inference_steps,
             guidance_scale=self.config.guidance_scale,
+            shared_noise=self.config.shared_noise,
             **sizes[self.config.modality],
         )
         parts = DecoderParts(self.config.modality, modules, spec=self.spec, defaults=defaults)
