@@ -17,7 +17,7 @@ from anygen.checkpoints.lazy import Decoders
 from anygen.checkpoints.resolve import CONFIG, resolve
 from anygen.checkpoints.weights import save_weights
 from anygen.config import AnyGenConfig, dumps
-from anygen.errors import BadArgument
+from anygen.errors import BadArgument, MissingPart
 from anygen.llm import save_adapter
 from anygen.modality import Modality
 from anygen.model import AnyGenModel
@@ -113,6 +113,9 @@ def open_folder(name: str, data: OwnData) -> Opened:
     Args:
         name: Bundled name, folder or hub id.
         data: What it will be trained on.
+
+    Raises:
+        MissingPart: The model lacks a part.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = resolve(name)
@@ -133,6 +136,10 @@ def open_folder(name: str, data: OwnData) -> Opened:
         num_slot_tokens=loaded.config.input_projection.num_tokens,
         context_length=loaded.config.llm.context_length,
     )
+    if loaded.model.encoder is None:
+        raise MissingPart(
+            f"the model {name} has no encoder, expected one for media; use a whole model folder"
+        )
     media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)
     origin = ModelFolder(folder=folder, config=loaded.config, decoders=decoders)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from anygen.modality import GENERATED, Modality
@@ -66,7 +67,7 @@ def read_conversations(config: SourceConfig) -> Iterator[Entry]:
         elif not isinstance(found, dict):
             yield Problem(place, "structure", f"found {kind_of(found)}, expected an object with fields")
         else:
-            yield reading(place, lambda found=found, place=place: _record(found, place, config, find))  # type: ignore[misc]
+            yield reading(place, partial(_record, found, place, config, find))
 
 
 def _record(found: Mapping[str, Any], place: Place, config: SourceConfig, resolve: Resolve) -> Record:
@@ -131,7 +132,8 @@ class _Conversation:
         if files and len(files) != len(captions):
             counts = f"found {len(files)} in output_{modality} and {len(captions)} in {modality}_captions"
             raise Bad("structure", f"{counts}, expected as many")
-        sources = [self._resolve(modality, item) for item in files] or [None] * len(captions)
+        sources: list[MediaSource | None] = [self._resolve(modality, item) for item in files]
+        sources = sources or [None] * len(captions)
         return [
             MediaOut(modality, check_caption(c, f"{modality}_captions"), s)
             for c, s in zip(captions, sources, strict=True)
@@ -155,7 +157,8 @@ class _Conversation:
     @staticmethod
     def _refuse_mixed(left: list[Any], made: list[Turn], kind: type) -> None:
         """Media may all be without placeholders, but not some of them."""
-        placed = {p.modality for turn in made for p in turn.parts if isinstance(p, kind)}
+        parts = [part for turn in made for part in turn.parts]
+        placed = {p.modality for p in parts if not isinstance(p, str) and isinstance(p, kind)}
         for medium in left:
             if medium.modality in placed:
                 name = medium.modality

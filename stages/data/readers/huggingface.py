@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def read_huggingface(config: SourceConfig) -> Iterator[Entry]:
         fields: dict[str, Any] = dict(words[row]) if words.column_names else {}
         for name, column in media.items():
             fields[name] = _cells(column[row][name], row, name, config, read)
-        yield reading(place, lambda f=fields, p=place: record_from_fields(f, p, config, resolve))  # type: ignore[misc]
+        yield reading(place, partial(record_from_fields, fields, place, config, resolve))
 
 
 def _cells(cell: Any, row: int, name: str, config: SourceConfig, read: Any) -> Any:

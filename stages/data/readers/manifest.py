@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,7 @@ def read_manifest(config: SourceConfig) -> Iterator[Entry]:
         elif not isinstance(found, dict):
             yield Problem(place, "structure", f"found {kind_of(found)}, expected an object with fields")
         else:
-            yield reading(
-                place, lambda found=found, place=place: record_from_fields(found, place, config, find)
-            )  # type: ignore[misc]
+            yield reading(place, partial(record_from_fields, found, place, config, find))
 
 
 def jsonl_rows(path: Path, shown: str) -> Iterator[tuple[Place, Any]]:
