@@ -8,11 +8,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from anygen.app.media_tags import MediaTags
 from anygen.app.store import MediaRecord
 from anygen.errors import AnyGenError
 
 from .chat_settings import from_tags, keep
-from .components import ICONS, NAMES, describe_settings, empty_state, show_error, show_media, use_in_chat
+from .components import ICONS, NAMES, describe_settings, empty_state, sentence_of, show_media, use_in_chat
 from .page_pictures import wave_of_file
 from .page_records import age, differences, file_name, rows_of, tags_of, zip_of
 from .services import session, store
@@ -231,8 +232,9 @@ def _open(record: MediaRecord) -> None:
             icon=":material/tune:",
             key=f"dialog_settings_{record.id}",
             help="Put seed and settings into the chat",
+            on_click=_restore,
+            args=(tags,),
         ):
-            keep(from_tags(tags), redraw=True)
             use_in_chat(text=tags.prompt or "")
         st.download_button(
             "Download",
@@ -245,8 +247,16 @@ def _open(record: MediaRecord) -> None:
         )
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("Delete it for good?")
-            if st.button("Delete", type="primary", key=f"dialog_delete_{record.id}"):
-                _delete([record])
+            arguments = ([record],)
+            if st.button(
+                "Delete", type="primary", key=f"dialog_delete_{record.id}", on_click=_delete, args=arguments
+            ):
+                st.rerun()
+
+
+def _restore(tags: MediaTags) -> None:
+    """Put what made a medium into the settings of the chat."""
+    keep(from_tags(tags), redraw=True)
 
 
 @st.dialog("Side by side", width="large")
@@ -273,19 +283,25 @@ def _confirm_deletion(records: Sequence[MediaRecord]) -> None:
     many = f"{len(records)} media" if len(records) > 1 else f"This {NAMES[records[0].modality]}"
     st.markdown(f"{many} will be gone from the gallery and from your chats. This cannot be undone.")
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", icon=":material/delete:", key="confirm_delete"):
-            _delete(records)
+        if st.button(
+            "Delete",
+            type="primary",
+            icon=":material/delete:",
+            key="confirm_delete",
+            on_click=_delete,
+            args=(records,),
+        ):
+            st.rerun()
         if st.button("Keep", key="confirm_keep"):
             st.rerun()
 
 
 def _delete(records: Sequence[MediaRecord]) -> None:
-    """Remove media and draw the page anew."""
+    """Remove media."""
     for record in records:
         try:
             store().delete_media(session(), record.id)
         except AnyGenError as error:
-            show_error(error)
+            st.toast(sentence_of(error), icon=":material/error:")
             return
     st.toast(f"Deleted {len(records)}.", icon=":material/delete:")
-    st.rerun()

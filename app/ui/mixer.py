@@ -28,7 +28,7 @@ from .page_records import rows_of
 from .page_work import Work, show_ending, show_work, start_blend, vectors_of
 from .services import engine, session
 
-_WORK, _RESULT = "mixer_work", "mixer_result"
+_WORK, _ENDED, _RESULT = "mixer_work", "mixer_ended", "mixer_result"
 _LARGEST_SEED = 2**31 - 1
 
 
@@ -47,6 +47,7 @@ def page() -> None:
     with st.grid(4, min_column_width=200):
         for item in there:
             mix.card(item)
+    _settle()
     _controls(there)
     _outcome()
     st.divider()
@@ -129,7 +130,8 @@ def _options(output: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _begin(there: list[mix.Item], output: str, seed: int | None, options: dict[str, Any]) -> None:
     """Hand the blend to the engine."""
-    st.session_state.pop(_RESULT, None)
+    for name in (_RESULT, _ENDED):
+        st.session_state.pop(name, None)
     try:
         work = start_blend(
             BlendRequest(
@@ -151,18 +153,26 @@ def _begin(there: list[mix.Item], output: str, seed: int | None, options: dict[s
     st.rerun()
 
 
+def _settle() -> None:
+    """Put a request that has ended behind."""
+    work = st.session_state.get(_WORK)
+    if isinstance(work, Work) and work.final is not None:
+        del st.session_state[_WORK]
+        st.session_state[_ENDED] = work
+        if work.made:
+            st.session_state[_RESULT] = work.made[-1]
+
+
 def _outcome() -> None:
     """What is being made, or what was made last."""
     work = st.session_state.get(_WORK)
     if isinstance(work, Work):
-        if work.final is None:
-            with st.container(border=True, key="mixer_work_card"):
-                show_work(work)
-            return
-        show_ending(work)
-        del st.session_state[_WORK]
-        if work.made:
-            st.session_state[_RESULT] = work.made[-1]
+        with st.container(border=True, key="mixer_work_card"):
+            show_work(work)
+        return
+    ended = st.session_state.get(_ENDED)
+    if isinstance(ended, Work):
+        show_ending(ended)
     media_id = st.session_state.get(_RESULT)
     for record in records_of([media_id] if media_id else []):
         with st.container(border=True, key="mixer_result_card"):

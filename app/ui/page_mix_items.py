@@ -106,15 +106,18 @@ def add(part: Mapping[str, Any], label: str, weight: float = 1.0) -> None:
     """
     kept: list[Item] = st.session_state.setdefault(_ITEMS, [])
     if len(kept) >= MOST:
-        st.session_state.setdefault(_PROBLEMS, []).append(
-            f"A mix has at most {MOST} inputs; remove one first"
-        )
+        _tell(f"A mix has at most {MOST} inputs; remove one first")
         return
     key = int(st.session_state.get(_NEXT, 0))
     st.session_state[_NEXT] = key + 1
     st.session_state[f"mix_weight_{key}"] = weight
     kept.append(Item(key=key, part=dict(part), label=f"{len(kept) + 1} {label}"))
     _number(kept)
+
+
+def _tell(sentence: str) -> None:
+    """Show a problem when the page is drawn next."""
+    st.session_state.setdefault(_PROBLEMS, []).append(("", sentence))
 
 
 def _number(kept: list[Item]) -> None:
@@ -166,8 +169,9 @@ def adders() -> None:
         )
     with gallery, st.popover("Gallery", icon=":material/photo_library:", width="stretch"):
         _gallery_adder()
-    for sentence in st.session_state.pop(_PROBLEMS, []):
-        st.error(sentence_of(sentence), icon=":material/error:")
+    for name, sentence in st.session_state.pop(_PROBLEMS, []):
+        of = f"**{literal(name)}**: " if name else ""
+        st.error(of + sentence_of(sentence), icon=":material/error:")
 
 
 def _file_adder() -> None:
@@ -191,7 +195,7 @@ def _file_adder() -> None:
     for upload in uploads:
         add({"type": upload.modality, "media_id": upload.media_id}, NAMES[upload.modality])
     told = st.session_state.setdefault(_PROBLEMS, [])
-    told += [f"{problem.name}: {problem.sentence}" for problem in problems]
+    told += [(problem.name, problem.sentence) for problem in problems]
     st.session_state["mixer_uploads"] = count + 1
     st.rerun()
 
@@ -255,7 +259,7 @@ def cook(recipe: Recipe) -> None:
         for modality, attributes, weight in recipe.renderings:
             add_rendering(modality, attributes, weight)
     except AnyGenError as error:
-        st.session_state.setdefault(_PROBLEMS, []).append(str(error))
+        _tell(str(error))
     for text, weight in recipe.words:
         add({"type": "text", "text": text}, f"\u201c{text}\u201d", weight)
     st.session_state["mixer_output"] = recipe.output

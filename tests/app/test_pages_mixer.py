@@ -78,7 +78,7 @@ def test_uploads(open_page: Any) -> None:
     page = open_page("mixer")
     page.file_uploader[0].set_value(("evil/../x.png", b"not an image", "image/png")).run()
     assert not page.exception
-    assert "x.png" in words(page) and not page.slider
+    assert "x\\.png" in words(page) and not page.slider
 
 
 @pytest.mark.parametrize(

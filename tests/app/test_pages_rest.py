@@ -15,7 +15,7 @@ from anygen.checkpoints.inspection import inspect_model
 from anygen.modality import Modality
 
 SESSION = "0" * 32
-SCENE = {"shape": "ring", "color": "cyan", "size": "small", "background": "brown", "motion": "up"}
+SCENE = {"shape": "ring", "color": "orange", "size": "small", "background": "brown", "motion": "up"}
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_a_scene_is_picked_and_asked_with(open_page: Any, shared: Any) -> None:
         page.pills(key=f"toy_{name}").set_value(value)
     page.number_input(key="toy_seed").set_value(5).run()
     assert not page.exception
-    assert page.subheader[0].value == "A small cyan ring moving up on a brown background"
+    assert page.subheader[0].value == "A small orange ring moving up on a brown background"
     assert "never shown in training" in " ".join(text.value for text in page.markdown)
     page.button(key="ask_imu").click().run()
     (media_id,) = page.session_state["staged"]
@@ -74,7 +74,7 @@ def test_oracles_read_all_renderings() -> None:
 
 
 def test_chips_say_what_was_misread() -> None:
-    chips = reading_chips({"shape": "star", "size": None, "color": "cyan"}, SCENE)
+    chips = reading_chips({"shape": "star", "size": None, "color": "orange"}, SCENE)
     assert "shape: star, is ring" in chips and "size: not read, is small" in chips
     assert chips.count("&#10003;") == 1 and chips.count("&#10007;") == 2
     assert "&lt;b&gt;" in reading_chips({"shape": "<b>"}, SCENE)
