@@ -213,19 +213,19 @@ def import_audioldm(request: ImportRequest, configs: Configs | None = None) -> I
     left = len(source.tensors) - len(tensors)
     with importing(request.destination, "audioldm", source) as draft:
         for part, table in names.items():
-            weights = {
+            weights: dict[str, Tensor | Planned] = {
                 new: tensors[old][:, :, 0, 0] if _is_matrix(new, part, tensors[old].ndim) else tensors[old]
                 for new, old in table.items()
             }
-            made = {name: _constant(name, tensor) for name, tensor in constants[part].items()}
+            weights |= {name: _constant(name, tensor) for name, tensor in constants[part].items()}
             diffusers = CLASSES[Modality.AUDIO][part][0] == "diffusers"
             file = "diffusion_pytorch_model.safetensors" if diffusers else "model.safetensors"
-            write_tensors(draft / part / file, weights | made)
+            write_tensors(draft / part / file, weights)
             write_json(draft / part / "config.json", _config(part, configs, tensors))
         write_json(draft / "scheduler" / "scheduler_config.json", SCHEDULERS[Modality.AUDIO])
         write_json(draft / "model_index.json", _index())
         copied = request.tokenizer and copy_files(request.tokenizer, draft / "tokenizer", TOKENIZER_FILES)
-    notes = (f"{left} tensors left out: averages, CLAP's audio half, noise tables",)
+    notes: tuple[str, ...] = (f"{left} tensors left out: averages, CLAP's audio half, noise tables",)
     if not copied:
         notes += ("no tokenizer: give RoBERTa's with --tokenizer, captions cannot be encoded without",)
     return report("audioldm", source, tensors, notes)

@@ -44,7 +44,7 @@ _INPUT = {"linear.weight": "llama_proj.weight", "linear.bias": "llama_proj.bias"
 _VOCABULARY = {"embed_tokens": "model.embed_tokens.weight", "lm_head": "lm_head.weight"}
 _PLACES = {1: "llama_model.", 2: "llama_model.", 3: BASE}
 """Where the language model lies in the delta of each stage: peft wraps it in the third."""
-_TRAINED = {"licence": "CC-BY-NC-SA-4.0", "source": "imported from a delta of NExT-GPT"}
+_TRAINED: dict[str, Any] = {"licence": "CC-BY-NC-SA-4.0", "source": "imported from a delta of NExT-GPT"}
 
 
 @dataclass(frozen=True, kw_only=True)

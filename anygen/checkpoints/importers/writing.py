@@ -90,7 +90,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | Planned]) -> None:
         for name, tensor in ordered:
             made = tensor if isinstance(tensor, Tensor) else tensor.make()
             _check_finite(name, made)
-            file.write(memoryview(made.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            file.write(made.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         file.flush()
         os.fsync(file.fileno())
 
