@@ -170,6 +170,7 @@ class AnyGenModel(nn.Module):
         slot_mask: Tensor | None = None,
         media_vectors: Tensor | None = None,
         labels: Tensor | None = None,
+        excluded: Tensor | None = None,
         return_logits: bool = False,
     ) -> ModelOutput:
         """One pass over whole sequences, for training and for scoring.
@@ -180,6 +181,8 @@ class AnyGenModel(nn.Module):
             slot_mask: (B, S) bool, True where media go.
             media_vectors: (N, encoder_dim) unit norm, in row-major order of the slots.
             labels: (B, S), not shifted, -100 where nothing is learned.
+            excluded: (B, vocabulary) bool, tokens that do not compete in a row's loss unless they are the
+                target; None for none.
             return_logits: also give the logits at all positions.
 
         Returns:
@@ -203,6 +206,9 @@ class AnyGenModel(nn.Module):
             learned = labels[:, 1:] != IGNORED
             targets = labels[:, 1:][learned]
             logits = head(hidden_states[:, :-1][learned]).float()
+            if excluded is not None:
+                out = excluded[learned.nonzero()[:, 0]].scatter(1, targets[:, None], False)
+                logits = logits.masked_fill(out, -torch.inf)
             token_losses = functional.cross_entropy(logits, targets, reduction="none")
             # no learned token gives a loss of 0 with a graph, not NaN
             loss = token_losses.sum() / max(1, targets.numel())

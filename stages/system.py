@@ -27,6 +27,7 @@ from anygen.toybox.dialogue_types import InputMedia, Signal
 
 from .features import FeatureConfig, MediaFeatures
 from .pretraining.text_encoder import embed_texts
+from .unseen import UnseenPairs
 
 TEXT_ENCODERS: dict[Modality, Any] = {
     Modality.IMAGE: CLIPTextModel,
@@ -135,6 +136,7 @@ class System:
         builder: Writes its prompts.
         media: What its slots and signals stand for.
         text_targets: From captions to a decoder's own text embeddings (n, tokens, width).
+        excluded: From labels (B, S) to tokens (B, vocabulary) that do not compete in the loss; None for none.
     """
 
     def __init__(
@@ -144,9 +146,11 @@ class System:
         builder: PromptBuilder,
         media: Media,
         text_targets: Callable[[Modality, list[str]], Tensor],
+        excluded: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.model, self.builder, self.media, self._text_targets = model, builder, media, text_targets
         self.tokenizer, self.tokens = builder.tokenizer, builder.tokens
+        self._excluded = excluded
 
     def targets(self, modality: Modality, captions: list[str]) -> Tensor:
         """Frozen text embeddings (n, tokens, width) of captions: what the output projection must say."""
@@ -190,6 +194,9 @@ class System:
             slot_mask=prompts.slot_mask,
             media_vectors=group.vectors.to(self.model.device),
             labels=prompts.labels,
+            excluded=self._excluded(prompts.labels)
+            if self._excluded and prompts.labels is not None
+            else None,
             return_logits=return_logits,
         )
 
@@ -253,7 +260,8 @@ def build_system(
     encoder = load_encoder(Path(config.encoder), None).eval()
     found = (media or _toybox_media(config))(encoder, load_processor(Path(config.encoder)))
     model = _build_model(config, tokens, encoder.embed_dim, targets)
-    return System(model=model, builder=builder, media=found, text_targets=targets)
+    unseen = UnseenPairs(tokenizer) if media is None else None
+    return System(model=model, builder=builder, media=found, text_targets=targets, excluded=unseen)
 
 
 def _toybox_media(config: SystemConfig) -> Callable[[ImageBindModel, ImageBindProcessor], Media]:

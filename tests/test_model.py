@@ -149,6 +149,16 @@ def test_loss_is_cross_entropy_of_the_next_token() -> None:
     assert nothing.item() == 0 and nothing.requires_grad
 
 
+def test_excluded_tokens_do_not_compete_unless_they_are_the_target() -> None:
+    model = make_model()
+    ids = text(1, 6)
+    vocabulary = model(ids, return_logits=True).logits.shape[-1]
+    others = torch.ones(1, vocabulary, dtype=torch.bool)
+    assert model(ids, labels=ids, excluded=others).loss.item() == pytest.approx(0.0, abs=1e-6)
+    none = torch.zeros(1, vocabulary, dtype=torch.bool)
+    assert torch.equal(model(ids, labels=ids, excluded=none).loss, model(ids, labels=ids).loss)
+
+
 ROWS = {"llm.model.embed_tokens.rows", "llm.lm_head.rows"}
 
 
