@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from textwrap import shorten
 from typing import Any
 
 import streamlit as st
@@ -183,4 +184,4 @@ def title_of(parts: list[dict[str, Any]]) -> str:
     if not text:
         kinds = [NAMES[p["type"]] for p in parts]
         text = f"About {', '.join(dict.fromkeys(kinds))}"
-    return text if len(text) <= TITLE_LENGTH else f"{text[: TITLE_LENGTH - 3].rstrip()}..."
+    return shorten(text, TITLE_LENGTH, placeholder="...") if " " in text else text[:TITLE_LENGTH]

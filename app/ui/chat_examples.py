@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from anygen.toybox import Scene, render
 
 from .components import empty_state
 from .services import services, session, workspace
+from .texts import literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,8 @@ def examples() -> list[dict[str, Any]] | None:
         "The model at work, **toybox-tiny**, knows a small world: six shapes in eight colors that sound, "
         "move and are near or far. Begin with one of these, or attach something of your own."
         if toy
-        else f"**{services().model}** answers in text, pictures, sounds and videos. Begin with one of these, "
-        "or attach something of your own."
+        else f"**{literal(Path(services().model).name)}** answers in text, pictures, sounds and videos. "
+        "Begin with one of these, or attach something of your own."
     )
     empty_state("What shall we make?", world)
     with st.container(key="examples", horizontal=True, gap="small", horizontal_alignment="center"):

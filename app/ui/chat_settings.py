@@ -195,7 +195,7 @@ def from_tags(tags: MediaTags) -> dict[str, Any]:
         "locked": True,
         "variations": 1,
         "outputs": [m.value for m in tags.outputs],
-        tags.modality.value: {n: v for n, v in tags.options.items() if n in shown},
+        tags.modality.value: {n: v for n, v in tags.options.items() if n in shown and v is not None},
     }
     for name in ("do_sample", "temperature", "top_p"):
         if name in tags.text_options:
@@ -264,11 +264,12 @@ def _general() -> None:
         key=f"locked_{mark}",
         help="The same seed and settings give the same answer. Unlocked, every answer draws a new one.",
     )
+    shown = min(now["seed"], LARGEST_SHOWN_SEED)
     seed = left.number_input(
         "Seed",
         min_value=0,
         max_value=LARGEST_SHOWN_SEED,
-        value=min(now["seed"], LARGEST_SHOWN_SEED),
+        value=shown,
         step=1,
         key=f"seed_{mark}",
         disabled=not locked,
@@ -281,7 +282,9 @@ def _general() -> None:
         key=f"variations_{mark}",
         help="How many answers to make to the next message; each has its own seed",
     )
-    changes: dict[str, Any] = {"locked": locked, "seed": int(seed), "variations": int(variations)}
+    changes: dict[str, Any] = {"locked": locked, "variations": int(variations)}
+    if int(seed) != shown:
+        changes["seed"] = int(seed)
     changes.update(_sampling(now, mark))
     changes["remember_prompt"] = st.toggle(
         "Write my words into the files",
@@ -300,12 +303,11 @@ def _sampling(now: Mapping[str, Any], mark: int) -> dict[str, Any]:
         help="Draw the words of the answer by chance; otherwise the likeliest are taken",
     )
     left, right = st.columns(2)
+    warm, share = _within(now["temperature"], 0.1, 2.0), _within(now["top_p"], 0.05, 1.0)
     temperature = left.slider(
-        "Temperature", 0.1, 2.0, value=now["temperature"], step=0.1, key=f"t_{mark}", disabled=not sample
+        "Temperature", 0.1, 2.0, value=warm, step=0.1, key=f"t_{mark}", disabled=not sample
     )
-    top_p = right.slider(
-        "Top-p", 0.05, 1.0, value=now["top_p"], step=0.05, key=f"p_{mark}", disabled=not sample
-    )
+    top_p = right.slider("Top-p", 0.05, 1.0, value=share, step=0.05, key=f"p_{mark}", disabled=not sample)
     return {"do_sample": sample, "temperature": temperature, "top_p": top_p}
 
 
@@ -321,7 +323,9 @@ def _decoder(modality: str) -> None:
             field.label,
             min_value=kind(field.low),
             max_value=kind(field.high),
-            value=None if now.get(field.name) is None else kind(now[field.name]),
+            value=None
+            if now.get(field.name) is None
+            else kind(_within(now[field.name], field.low, field.high)),
             step=kind(field.step),
             placeholder=f"{default:g}" if isinstance(default, int | float) else "as the model has it",
             help=f"{field.help}. Empty: the model's default.",
@@ -330,6 +334,11 @@ def _decoder(modality: str) -> None:
         if value is not None:
             values[field.name] = value
     _keep_changed({modality: values})
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """The nearest value that a widget can show: settings may come from a file."""
+    return min(max(value, low), high)
 
 
 def _keep_changed(changes: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from anygen.app.store import Chat
@@ -10,6 +12,7 @@ from anygen.errors import AnyGenError
 from . import chat_actions as actions
 from .components import CHAT_PAGE, sentence_of
 from .services import engine, services, session, store
+from .texts import literal
 
 MOST_LISTED = 30
 _STATES = {
@@ -51,7 +54,7 @@ def _entry(chat: Chat, *, shown: bool) -> None:
         horizontal=True, key=f"chat_{'shown' if shown else 'other'}_{chat.id}", gap=None, wrap=False
     ):
         if st.button(
-            sentence_of(chat.title or "Chat").rstrip("."),
+            literal(chat.title or "Chat"),
             key=f"open_{chat.id}",
             type="tertiary",
             width="stretch",
@@ -119,8 +122,8 @@ def _load(data: bytes) -> None:
 def _engine() -> None:
     status = engine().status()
     with st.container(key="engine_status", gap="xxsmall"):
-        name = sentence_of(services().model).rstrip(".")
-        st.caption(f"{_STATES.get(status.state, '')} **{name}**: {status.message}")
+        name = literal(Path(services().model).name)
+        st.caption(f"{_STATES.get(status.state, '')} **{name}**: {sentence_of(status.message)}")
         if status.state in ("loading", "restarting"):
             st.progress(min(1.0, max(0.0, status.progress)))
         if status.queued:

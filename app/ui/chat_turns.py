@@ -34,12 +34,12 @@ def show_turns(chat: str, turns: list[Turn]) -> None:
         chat: which chat.
         turns: from its first.
     """
-    for number, turn in enumerate(turns):
+    for turn in turns:
         with st.chat_message(turn.role, avatar=AVATARS[turn.role]):
             if turn.role == "user":
                 _question(chat, turn)
             else:
-                _answer(chat, turn, last=number == len(turns) - 1)
+                _answer(chat, turn)
 
 
 def _question(chat: str, turn: Turn) -> None:
@@ -110,7 +110,7 @@ def _recorded(media: list[dict[str, Any]]) -> list[tuple[dict[str, Any], MediaRe
     return result
 
 
-def _answer(chat: str, turn: Turn, *, last: bool) -> None:
+def _answer(chat: str, turn: Turn) -> None:
     if turn.state == "running" and runs().get(turn.id) is not None:
         live_answer(turn.id)
         return
