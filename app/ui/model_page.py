@@ -44,7 +44,9 @@ def page() -> None:
     _numbers(parts, status)
     st.subheader("Parts")
     st.altair_chart(parts_chart(parts), alt="Parameters of every part, trained and frozen")
-    st.dataframe(parts_table(parts), hide_index=True, width="stretch", column_config=_columns())
+    st.dataframe(
+        parts_table(parts), hide_index=True, width="stretch", height="content", column_config=_columns()
+    )
     _memory(parts)
     _licences(parts)
 
@@ -181,7 +183,7 @@ def parts_chart(parts: Sequence[PartReport]) -> Any:
     ]
     names = [part.name for part in parts]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("part:N", sort=names, title=None, axis=alt.Axis(labelLimit=220)),
+        y=alt.Y("part:N", sort=names, title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
         x=alt.X("parameters:Q", title=None, axis=alt.Axis(format="~s", tickCount=5)),
     )
     colors = alt.Scale(domain=[_TRAINED, _FROZEN], range=["#c8452c", "#9a9587"])

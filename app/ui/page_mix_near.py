@@ -66,7 +66,7 @@ def similarity_chart(labels: Sequence[str], vectors: np.ndarray, blend: np.ndarr
     cells = base.mark_rect(cornerRadius=4).encode(
         color=alt.Color(
             "cosine:Q",
-            scale=alt.Scale(domain=[-1, 0, 1], range=["#3569b8", "#d9d4c8", "#c8452c"]),
+            scale=alt.Scale(domain=[-1, 0, 1], range=["#3569b8", "#e6e0d4", "#c8452c"], interpolate="rgb"),
             legend=None,
         ),
         tooltip=["one:N", "other:N", alt.Tooltip("cosine:Q", format="+.2f")],
