@@ -21,8 +21,9 @@ def chat_page() -> None:
     chat = actions.current_chat()
     turns = store().turns(session(), chat.id) if chat is not None else []
     chosen = None
-    if chat is not None and turns:
+    if chat is not None:
         _toolbar(chat.id, chat.title)
+    if chat is not None and turns:
         show_turns(chat.id, turns)
         follow_end(turns[-1].id)
     else:

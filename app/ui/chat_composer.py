@@ -11,6 +11,7 @@ from .chat_settings import from_tags, keep, outputs_bar, settings_popover
 from .chat_uploads import EXTENSIONS, Upload, take_uploads
 from .components import DRAFT, ICONS, NAMES, STAGED, records_of, sentence_of, show_media, stage_input
 from .services import session, workspace
+from .texts import literal
 
 KINDS = ("auto", "image", "audio", "video", "depth", "thermal", "imu")
 """What a visitor can say that a file is."""
@@ -94,7 +95,7 @@ def _remember_tags(upload: Upload) -> None:
 
 def _notices() -> None:
     for name, sentence in st.session_state.pop(actions.NOTICES, []):
-        label = f"**{sentence_of(name).rstrip('.')}**: " if name else ""
+        label = f"**{literal(name)}**: " if name else ""
         st.error(f"{label}{sentence_of(sentence)}", icon=":material/error:")
 
 
@@ -105,9 +106,7 @@ def _offer() -> None:
         return
     name, changes, prompt = offer
     with st.container(horizontal=True, key="offer", gap="small", vertical_alignment="center"):
-        st.caption(
-            f":material/history: {sentence_of(name).rstrip('.')} was made here, seed {changes['seed']}."
-        )
+        st.caption(f":material/history: {literal(name)} was made here, seed {changes['seed']}.")
         if st.button("Restore its settings", key="restore", icon=":material/settings_backup_restore:"):
             keep(changes, redraw=True)
             if prompt:
@@ -173,7 +172,7 @@ def _attach_files() -> None:
             stage_upload(upload)
         for problem in problems:
             st.error(
-                f"**{sentence_of(problem.name).rstrip('.')}**: {sentence_of(problem.sentence)}",
+                f"**{literal(problem.name)}**: {sentence_of(problem.sentence)}",
                 icon=":material/error:",
             )
         if not problems:
