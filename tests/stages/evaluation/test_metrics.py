@@ -171,7 +171,7 @@ def test_caption_metrics_are_the_published_ones() -> None:
     cut = [[words(t) for t in texts] for texts in REFERENCES]
     expected = cider_d([words(t) for t in SAID], cut)
     assert scores["CIDEr-D"][1] == pytest.approx(expected, abs=1e-6)
-    # ROUGE-L of the first: "a small red star on black" against its first reference has 6 of 6 and 6 of 8 words.
+    # "a small red star on black": all 6 words in order are among the 8 of the first reference.
     precision, recall = 1.0, max(6 / 8, 5 / 6)
     assert scores["ROUGE-L"][1][0] == pytest.approx(2.44 * precision * recall / (recall + 1.44 * precision))
     assert scores["ROUGE-L"][1][2] == 0
