@@ -1,10 +1,10 @@
-"""Audio: AudioLDM's layout, a log-mel latent diffusion model and a vocoder."""
+"""Audio: the layouts of AudioLDM (latents of log-mels, and a vocoder) and Stable Audio (of waveforms)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -13,15 +13,15 @@ from anygen.media import Audio
 
 from ..errors import BadArgument
 from ..modality import Modality
-from .base import OnStep
 from .folder import FolderDecoder
-from .latents import MAX_SECONDS, check_finite, check_limit, decode, encode, memory_errors, sample_latents
-from .preview import draw_mel
+from .latents import check_finite, decode, encode, memory_errors, sample_latents
+from .options import MAX_SECONDS, AudioOptions, check_limit, read_options
+from .preview import draw_channels, draw_mel
 from .waveform import vocode
 
 
 class AudioDecoder(FolderDecoder):
-    """From (B, 1, width) unit-norm conditioning to mono sounds.
+    """From (B, tokens, width) conditioning to sounds.
 
     Args:
         parts: Its modules, in memory or on disk.
@@ -39,95 +39,89 @@ class AudioDecoder(FolderDecoder):
         """Samples per log-mel frame."""
         return math.prod(self.vocoder.config.upsample_rates)
 
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return int((self.parts.vae if self._of_waves else self.vocoder).config.sampling_rate)
+
+    @property
+    def _of_waves(self) -> bool:
+        return self.parts.layout.latents == "wave"
+
     def encode(self, mel: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Log-mels (B, T, bins) to scaled latents (B, C, t, b): the mode, or a sample with a generator."""
-        return encode(self.parts, mel.unsqueeze(1), generator)
+        """Log-mels (B, T, bins), or waveforms (B, channels, n), to scaled latents: the mode or drawn."""
+        return encode(self.parts, mel if self._of_waves else mel.unsqueeze(1), generator)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, t, b) to waveforms (B, n) at the vocoder's rate; differentiable."""
+        """Scaled latents to waveforms (B, n), or (B, channels, n) of Stable Audio; differentiable."""
+        if self._of_waves:
+            return decode(self.parts, latents)
         mel = decode(self.parts, latents)[:, 0]
         with memory_errors():
             return vocode(self.vocoder, mel)
 
     @torch.inference_mode()
     def sample(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        audio_length_in_s: float | None = None,
-        latents: Tensor | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[AudioOptions]
     ) -> Tensor:
-        """Like a call, as waveforms (B, n) float32; `latents` (B, C, t, b) replaces the seeds' noise."""
-        samples, frames = self._length(audio_length_in_s)
-        factor, bins = self.parts.vae_factor, self.vocoder.config.model_in_dim
+        """Like a call, as waveforms of `decode`, float32."""
+        request = read_options(AudioOptions, options, self.parts.defaults)
+        channels, of_waves = self.parts.unet.config.in_channels, self._of_waves
+        if of_waves:
+            samples, shape = self._wave_length(request.audio_length_in_s)
+        else:
+            samples, frames = self._length(request.audio_length_in_s)
+            factor, bins = self.parts.vae_factor, self.vocoder.config.model_in_dim
+            shape = (channels, frames // factor, bins // factor)
         clean = sample_latents(
             self.parts,
-            (self.parts.unet.config.in_channels, frames // factor, bins // factor),
+            shape,
             prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
+            request,
             seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
-            preview=lambda x: draw_mel(x, self.parts.preview),
-            latents=latents,
+            preview=lambda x: draw_channels(x) if of_waves else draw_mel(x, self.parts.preview),
         )
-        return check_finite(self.decode(clean)[:, :samples], "audio")
+        return check_finite(self.decode(clean)[..., :samples], "audio")
 
     def __call__(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        audio_length_in_s: float | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[AudioOptions]
     ) -> list[Audio]:
         """Generate one sound for each row of the conditioning.
 
         Args:
-            prompt_embeds: (B, 1, width) or (B, width), from an output projection or `encode_text`.
-            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
-            guidance_scale: Weight of classifier-free guidance; 1 turns it off.
+            prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1, from an output projection or
+                `encode_text`.
             seeds: One for each row: sample i is the same in any batch up to rounding.
-            on_step: Called after every step; what it raises ends the run and reaches the caller.
-            should_stop: Asked before every step.
-            audio_length_in_s: Seconds; what the autoencoder's factor adds is cut off.
+            **options: As in `AudioOptions`.
 
         Returns:
-            Mono sounds at the vocoder's rate.
+            Sounds at the decoder's rate, mono or stereo; what exceeds full scale is clipped.
 
         Raises:
-            BadArgument: A value is of the wrong type, shape or range.
-            LimitExceeded: The sound would be too long.
-            MissingPart: The decoder lacks a part.
-            Cancelled: `should_stop` said so.
-            NonFinite: A NaN or infinity appeared.
-            OutOfMemory: The device's memory ran out.
+            AnyGenError: As `FolderDecoder` says.
         """
-        waves = self.sample(
-            prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
-            audio_length_in_s=audio_length_in_s,
-        )
-        rate = int(self.vocoder.config.sampling_rate)
-        return [Audio(samples=wave[None].cpu().numpy().copy(), sample_rate=rate) for wave in waves]
+        waves = self.sample(prompt_embeds, seeds=seeds, **options).cpu()
+        if self._of_waves:  # a vocoder ends in a tanh, an autoencoder of waveforms does not
+            waves = waves.clamp(-1, 1)
+        arrays = [wave.reshape(-1, wave.shape[-1]).numpy().copy() for wave in waves]
+        return [Audio(samples=array, sample_rate=self.sample_rate) for array in arrays]
 
     def _length(self, audio_length_in_s: float | None) -> tuple[int, int]:
         """Samples to keep, and log-mel frames to make: a multiple of the autoencoder's factor."""
-        seconds = self.parts.defaults.audio_length_in_s if audio_length_in_s is None else audio_length_in_s
-        shortest = self.hop * self.parts.vae_factor / self.vocoder.config.sampling_rate
+        step = self.hop * self.parts.vae_factor
+        samples = round(self._seconds(audio_length_in_s, step) * self.sample_rate)
+        return samples, -(-samples // step) * self.parts.vae_factor
+
+    def _wave_length(self, audio_length_in_s: float | None) -> tuple[int, tuple[int, ...]]:
+        """Samples to keep, and the latents to make: always all that the denoiser was trained on."""
+        config, step = self.parts.unet.config, self.parts.frame_factor
+        seconds = self._seconds(audio_length_in_s, step)
+        check_limit(seconds, config.sample_size * step / self.sample_rate, "audio_length_in_s")
+        return int(seconds * self.sample_rate), (config.in_channels, config.sample_size)
+
+    def _seconds(self, seconds: object, step: int) -> float:
+        """A length of at least `step` samples that anyone should compute."""
+        shortest = step / self.sample_rate
         if (
             isinstance(seconds, bool)
             or not isinstance(seconds, int | float)
@@ -137,6 +131,4 @@ class AudioDecoder(FolderDecoder):
                 f"audio_length_in_s: found {seconds!r}, expected at least {shortest:g} seconds; ask for more"
             )
         check_limit(seconds, MAX_SECONDS, "audio_length_in_s")
-        samples = round(seconds * self.vocoder.config.sampling_rate)
-        step = self.hop * self.parts.vae_factor
-        return samples, -(-samples // step) * self.parts.vae_factor
+        return seconds

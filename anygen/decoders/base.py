@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,6 +30,12 @@ class ConditioningSpec:
     """Whether each token has unit L2 norm (CLAP embeddings do, CLIP hidden states do not)."""
     entry: str = "encoder_hidden_states"
     """Where it enters the UNet, one of ENTRIES."""
+    norm: float = 1.0
+    """The L2 norm meant by `normalised`: 1 for CLAP, what the normalizer was fitted to for StableUnCLIP."""
+    pooled: int = 0
+    """Width of a pooled vector that is the head of the last token (SDXL's `text_embeds`); 0 without one."""
+    size_ids: int = 0
+    """Pixels a latent position, where the UNet is told the size of the picture (SDXL); 0 where it is not."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -50,6 +57,16 @@ class ConditioningSpec:
             raise BadArgument(
                 f"conditioning tokens: found {self.tokens}, expected 1 for class_labels; fix the spec"
             )
+        if not 0 <= self.pooled <= self.width or (self.pooled and self.tokens < 2):
+            raise BadArgument(
+                f"pooled conditioning: found {self.pooled} in {self.tokens} x {self.width}, expected at most "
+                "the width and a token beside it; fix the spec"
+            )
+        if not self.norm > 0 or self.size_ids < 0:
+            raise BadArgument(
+                f"conditioning norm and size_ids: found {self.norm} and {self.size_ids}, expected a positive "
+                "and a non-negative number; fix the spec"
+            )
 
     def fit(self, prompt_embeds: Tensor, like: Tensor | None = None) -> Tensor:
         """Check embeddings against this spec and give them as (B, tokens, width), normalised if it says so.
@@ -59,7 +76,7 @@ class ConditioningSpec:
             like: Tensor whose device and type the result takes; None keeps its own.
 
         Returns:
-            (B, tokens, width), differentiable. Normalising what already has unit norm changes nothing.
+            (B, tokens, width), differentiable. Normalising what already has that norm changes nothing.
 
         Raises:
             BadArgument: The shape does not match.
@@ -72,7 +89,32 @@ class ConditioningSpec:
             )
         if like is not None:
             embeds = embeds.to(device=like.device, dtype=like.dtype)
-        return F.normalize(embeds, dim=-1) if self.normalised else embeds
+        if not self.normalised:
+            return embeds
+        unit = F.normalize(embeds, dim=-1)
+        return unit if self.norm == 1.0 else unit * self.norm
+
+    def arguments(self, embeds: Tensor, sample: Tensor) -> dict[str, Tensor]:
+        """What fitted embeddings are to the network: its keyword arguments.
+
+        Args:
+            embeds: (B, tokens, width) of `fit`.
+            sample: (..., h, w) latents, for what depends on their size.
+
+        Returns:
+            Tensors with B rows. `text_embeds` and `time_ids` (height, width, top and left of the crop,
+            height, width, in pixels) belong into diffusers' `added_cond_kwargs`.
+        """
+        if self.entry == "class_labels":
+            return {"class_labels": embeds[:, 0]}
+        if not self.pooled:
+            return {"encoder_hidden_states": embeds}
+        given = {"encoder_hidden_states": embeds[:, :-1], "text_embeds": embeds[:, -1, : self.pooled]}
+        if self.size_ids:
+            height, width = (side * self.size_ids for side in sample.shape[-2:])
+            ids = torch.tensor([height, width, 0, 0, height, width]).to(embeds)
+            given["time_ids"] = ids.expand(len(embeds), -1)
+        return given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +145,7 @@ class Decoder(Protocol):
     spec: ConditioningSpec
     """What goes in."""
 
-    def __call__(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        **sizes: Any,
-    ) -> list[Any]:
+    def __call__(self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Any) -> list[Any]:
         """Generate one medium for each row of `prompt_embeds` (B, tokens, width)."""
         ...
 

@@ -7,6 +7,7 @@ sample prediction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from ..errors import BadArgument
 from .base import ConditioningSpec
 
+ADDED = ("text_embeds", "time_ids")
+"""Conditioning that diffusers' UNets take in `added_cond_kwargs`."""
+
 
 def predict(
     unet: nn.Module, sample: Tensor, timesteps: Tensor, prompt_embeds: Tensor, spec: ConditioningSpec
@@ -22,7 +26,7 @@ def predict(
     """Call the UNet with the conditioning where its spec says it enters.
 
     Args:
-        unet: `UNet2DConditionModel` or `UNet3DConditionModel`.
+        unet: A UNet or transformer of diffusers whose conditioning the spec says whole.
         sample: (B, C, H, W) or, for a 3-D UNet, (B, C, F, H, W) noisy latents.
         timesteps: (B,) or scalar.
         prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
@@ -35,11 +39,27 @@ def predict(
         BadArgument: `prompt_embeds` does not match the spec.
     """
     embeds = spec.fit(prompt_embeds, like=sample)
-    if spec.entry == "class_labels":
-        return unet(
-            sample, timesteps, encoder_hidden_states=None, class_labels=embeds[:, 0], return_dict=False
-        )[0]
-    return unet(sample, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+    return call_network(unet, sample, timesteps, spec.arguments(embeds, sample))
+
+
+def call_network(network: Any, sample: Tensor, timesteps: Tensor, arguments: Mapping[str, Any]) -> Tensor:
+    """Call a denoiser with named conditioning.
+
+    Args:
+        network: A UNet or transformer of diffusers.
+        sample: (B, C, ...) noisy latents.
+        timesteps: (B,) or scalar.
+        arguments: Its keyword arguments; what diffusers wants in `added_cond_kwargs` is put there.
+
+    Returns:
+        The prediction, shaped like `sample`.
+    """
+    given: dict[str, Any] = {"encoder_hidden_states": None, "return_dict": False}
+    given |= {name: value for name, value in arguments.items() if name not in ADDED}
+    if added := {name: arguments[name] for name in ADDED if name in arguments}:
+        given["added_cond_kwargs"] = added
+    prediction: Tensor = network(sample, timesteps, **given)[0]
+    return prediction
 
 
 def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the three decoders share: they open, describe and save a folder of parts, and encode text."""
+"""What all decoders share: they open, describe and save a folder of parts, and encode text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from .parts import DecoderParts
 class FolderDecoder:
     """A decoder as a folder in diffusers' layout; how latents become media is the subclass's.
 
+    Calling a decoder raises BadArgument for a value of the wrong type, shape or range, LimitExceeded for
+    media that would be too large, MissingPart where the decoder lacks a part, Cancelled when `should_stop`
+    said so, NonFinite where a NaN or infinity appeared, and OutOfMemory when the device's memory ran out.
+
     Args:
         parts: Its modules, in memory or on disk.
     """
@@ -28,10 +32,15 @@ class FolderDecoder:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compile: Sequence[str] = (),  # as torch names it
     ) -> Self:
-        """Open a folder in the layout of this modality, lazily; raises as `DecoderParts.open`."""
-        return cls(DecoderParts.open(cls.modality, folder, device=device, dtype=dtype))
+        """Open a folder in a layout of this modality, lazily; arguments and errors of `DecoderParts.open`."""
+        return cls(DecoderParts.open(cls.modality, folder, device=device, dtype=dtype, compile=compile))
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` reads; `dtype` is that of the weights on disk."""
@@ -39,12 +48,12 @@ class FolderDecoder:
 
     @property
     def spec(self) -> ConditioningSpec:
-        """What the UNet is conditioned on."""
+        """What the denoiser is conditioned on."""
         return self.parts.spec
 
     @property
     def negative_prompt_embeds(self) -> Tensor:
-        """(1, tokens, width) embedding of the empty text."""
+        """(1, tokens, width) unconditional embedding."""
         return self.parts.negative_prompt_embeds
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -1,17 +1,18 @@
-"""Images: Stable Diffusion's layout."""
+"""Images: the layouts of Stable Diffusion 1 and 2, SDXL and StableUnCLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ..modality import Modality
-from .base import OnStep
 from .folder import FolderDecoder
-from .latents import MAX_PIXELS, check_finite, check_limit, check_size, decode, encode, sample_latents
+from .latents import check_finite, decode, encode, sample_latents
+from .options import MAX_PIXELS, ImageOptions, check_limit, check_size, read_options
 from .preview import draw_pixels
 
 
@@ -34,81 +35,40 @@ class ImageDecoder(FolderDecoder):
 
     @torch.inference_mode()
     def sample(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        latents: Tensor | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[ImageOptions]
     ) -> Tensor:
-        """Like a call, as pixels (B, 3, H, W) in [0, 1]; `latents` (B, C, h, w) replaces the seeds' noise."""
-        factor, defaults = self.parts.vae_factor, self.parts.defaults
-        height = check_size(defaults.height if height is None else height, "height", multiple=factor)
-        width = check_size(defaults.width if width is None else width, "width", multiple=factor)
+        """Like a call, as pixels (B, 3, H, W) in [0, 1]."""
+        request = read_options(ImageOptions, options, self.parts.defaults)
+        factor = self.parts.vae_factor
+        height = check_size(request.height, "height", multiple=factor * self.parts.layout.patch)
+        width = check_size(request.width, "width", multiple=factor * self.parts.layout.patch)
         check_limit(height * width, MAX_PIXELS, "pixels of an image (height x width)")
         clean = sample_latents(
             self.parts,
             (self.parts.unet.config.in_channels, height // factor, width // factor),
             prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
+            request,
             seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
             preview=lambda x: draw_pixels(x, self.parts.preview),
-            latents=latents,
         )
         return check_finite(self.decode(clean), "image")
 
     def __call__(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        height: int | None = None,
-        width: int | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[ImageOptions]
     ) -> list[Image.Image]:
         """Generate one image for each row of the conditioning.
 
         Args:
             prompt_embeds: (B, tokens, width), from an output projection or `encode_text`.
-            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
-            guidance_scale: Weight of classifier-free guidance; 1 turns it off.
             seeds: One for each row: sample i is the same in any batch up to rounding.
-            on_step: Called after every step; what it raises ends the run and reaches the caller.
-            should_stop: Asked before every step.
-            height: Pixels, a multiple of the autoencoder's factor.
-            width: Pixels, likewise.
+            **options: As in `ImageOptions`.
 
         Returns:
             RGB images.
 
         Raises:
-            BadArgument: A value is of the wrong type, shape or range.
-            LimitExceeded: The image would be too large.
-            MissingPart: The decoder lacks a part.
-            Cancelled: `should_stop` said so.
-            NonFinite: A NaN or infinity appeared.
-            OutOfMemory: The device's memory ran out.
+            AnyGenError: As `FolderDecoder` says.
         """
-        pixels = self.sample(
-            prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
-            height=height,
-            width=width,
-        )
+        pixels = self.sample(prompt_embeds, seeds=seeds, **options)
         array = (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return [Image.fromarray(picture) for picture in array]

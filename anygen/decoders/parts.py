@@ -1,11 +1,10 @@
-"""One decoder as a folder in Stable Diffusion's, AudioLDM's or Zeroscope's layout, loaded part by part."""
+"""One decoder as a folder in its family's layout, loaded part by part."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,80 +14,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..config import from_json, to_json
-from ..errors import BadArgument, CheckpointCorrupt, MissingPart, WeightsMismatch
+from ..errors import BadArgument, MissingPart
 from ..modality import Modality
 from .base import ConditioningSpec
+from .defaults import DecoderDefaults
+from .layouts import CLASSES, PIPELINES, Layout, check_variant, geometry, layout_of, optional
+from .loading import check_compile, load_network, load_scheduler, load_tokenizer, read_json
 from .preview import fit_preview
-from .text import encode_text
+from .text import context_tokens, encode_text
 
-PIPELINES: dict[Modality, str] = {
-    Modality.IMAGE: "StableDiffusionPipeline",
-    Modality.AUDIO: "AudioLDMPipeline",
-    Modality.VIDEO: "TextToVideoSDPipeline",
-}
-"""The diffusers pipeline whose folder layout each modality has."""
+__all__ = ["CLASSES", "EXTRAS_FILE", "PIPELINES", "UNCONDITIONAL_FILE", "DecoderDefaults", "DecoderParts"]
 
-_CLIP = {"text_encoder": ("transformers", "CLIPTextModel"), "tokenizer": ("transformers", "AutoTokenizer")}
-_SHARED = {"vae": ("diffusers", "AutoencoderKL"), "scheduler": ("diffusers", "")}
-CLASSES: dict[Modality, dict[str, tuple[str, str]]] = {
-    Modality.IMAGE: {"unet": ("diffusers", "UNet2DConditionModel"), **_SHARED, **_CLIP},
-    Modality.AUDIO: {
-        "unet": ("diffusers", "UNet2DConditionModel"),
-        **_SHARED,
-        "text_encoder": ("transformers", "ClapTextModelWithProjection"),
-        "tokenizer": ("transformers", "AutoTokenizer"),
-        "vocoder": ("transformers", "SpeechT5HifiGan"),
-    },
-    Modality.VIDEO: {"unet": ("diffusers", "UNet3DConditionModel"), **_SHARED, **_CLIP},
-}
-"""Library and class of every part (the scheduler: from SCHEDULERS); a folder cannot name anything else."""
-
-SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-)
-"""Schedulers that a folder may ask for."""
-
-OPTIONAL = ("text_encoder", "tokenizer")
-"""Parts that generation runs without, once the unconditional embedding is stored."""
 EXTRAS_FILE = "decoder.json"
 """Our own file in the folder; official folders have none and get their layout's defaults."""
 UNCONDITIONAL_FILE = "unconditional.safetensors"
 """Embedding of the empty text, so that guidance works without a text encoder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderDefaults:
-    """How a decoder samples when the caller says nothing; sizes of other modalities are None."""
-
-    num_inference_steps: int = 50
-    """Denoising steps."""
-    guidance_scale: float = 7.5
-    """Weight of classifier-free guidance; 1 turns it off."""
-    guidance_rescale: float = 0.0
-    """phi of Lin et al. 2023, eq. 16; 0 turns it off."""
-    height: int | None = None
-    """Pixels, image and video."""
-    width: int | None = None
-    """Pixels, image and video."""
-    num_frames: int | None = None
-    """Frames, video."""
-    fps: float | None = None
-    """Frames a second, video."""
-    audio_length_in_s: float | None = None
-    """Seconds, audio."""
-    shared_noise: float = 0.0
-    """Share of the starting noise's variance that the frames of a film have in common; 0 in all published
-    decoders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +49,17 @@ class DecoderParts:
     Args:
         modality: IMAGE, AUDIO or VIDEO.
         modules: Parts that are in memory already, by name.
-        spec: What the UNet is conditioned on.
+        spec: What the denoiser is conditioned on.
         defaults: How to sample when the caller says nothing.
+        layout: Its family; None is the modality's first: Stable Diffusion, AudioLDM or Zeroscope.
         folder: Where parts that are not in memory lie.
         device: Where loaded parts go.
         dtype: Floating-point type of loaded parts.
-        negative_prompt_embeds: (1, tokens, width) embedding of the empty text; None asks the text encoder
-            when needed.
+        negative_prompt_embeds: (1, tokens, width) unconditional embedding; None asks the text encoder for
+            that of the empty text when needed.
+        context: (1, L, D) tokens of the empty text, where the family needs them; None asks likewise.
         preview: Latent-to-color map of `fit_preview`; None fits it when needed.
+        compile: Parts to compile by `torch.compile` as they are loaded.
     """
 
     def __init__(
@@ -126,22 +69,30 @@ class DecoderParts:
         *,
         spec: ConditioningSpec,
         defaults: DecoderDefaults,
+        layout: Layout | None = None,
         folder: Path | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         negative_prompt_embeds: Tensor | None = None,
+        context: Tensor | None = None,
         preview: Tensor | None = None,
+        compile: Sequence[str] = (),  # as torch names it
     ) -> None:
-        if unknown := sorted(modules.keys() - CLASSES[modality].keys()):
+        self.layout = layout_of(modality) if layout is None else layout
+        if unknown := sorted(modules.keys() - self.layout.classes.keys()):
             raise BadArgument(
-                f"decoder part: found {unknown[0]!r}, expected one of {', '.join(CLASSES[modality])}; "
+                f"decoder part: found {unknown[0]!r}, expected one of {', '.join(self.layout.classes)}; "
                 "leave it out"
             )
         self.modality, self.spec, self.defaults, self.folder = modality, spec, defaults, folder
         self.device, self.dtype = torch.device(device), dtype
-        self._modules = {name: module for name, module in modules.items() if module is not None}
-        self._negative, self._preview = negative_prompt_embeds, preview
+        self.slicing = False
+        self._negative, self._context, self._preview = negative_prompt_embeds, context, preview
+        self._tiling, self._compiled = False, tuple(compile)
+        check_compile(self._compiled, tuple(self.layout.classes))
         self._lock = threading.RLock()
+        present = {name: module for name, module in modules.items() if module is not None}
+        self._modules = {name: self._prepared(name, module) for name, module in present.items()}
 
     @classmethod
     def open(
@@ -151,6 +102,7 @@ class DecoderParts:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        compile: Sequence[str] = (),
     ) -> DecoderParts:
         """Read the descriptions of a folder; weights stay on disk until they are used.
 
@@ -159,10 +111,12 @@ class DecoderParts:
             folder: Local folder in diffusers' layout.
             device: Where parts will go.
             dtype: Floating-point type of the parts.
+            compile: Parts to compile by `torch.compile` as they are loaded.
 
         Raises:
             MissingPart: The folder or a part of it is not there.
-            BadArgument: The folder decodes to another modality or its `decoder.json` is not understood.
+            BadArgument: The folder is of no known family of that modality, or its `decoder.json` is not
+                understood.
             CheckpointCorrupt: A description is not JSON.
         """
         path = Path(folder)
@@ -171,27 +125,30 @@ class DecoderParts:
                 f"{modality} decoder: found no folder {folder}, expected one in diffusers' layout; fetch "
                 "it first"
             )
-        found = _read_json(path / "model_index.json", "{}").get("_class_name", PIPELINES[modality])
-        if found != PIPELINES[modality]:
-            raise BadArgument(
-                f"{modality} decoder: found a {found} folder, expected {PIPELINES[modality]}; pass "
-                "another folder"
-            )
+        index = read_json(path / "model_index.json", "{}")
+        layout = layout_of(modality, index.get("_class_name"))
+        check_variant(layout, index)
         if (path / EXTRAS_FILE).is_file():
-            extras = from_json(_Extras, _read_json(path / EXTRAS_FILE), where=EXTRAS_FILE)
+            extras = from_json(_Extras, read_json(path / EXTRAS_FILE), where=EXTRAS_FILE)
         else:
-            extras = _official_extras(modality, path)
-        stored = path / UNCONDITIONAL_FILE
+            spec, defaults = layout.describe(path)
+            extras = _Extras(spec=spec, defaults=defaults)
+        stored = load_file(path / UNCONDITIONAL_FILE) if (path / UNCONDITIONAL_FILE).is_file() else {}
+        if layout.zero_unconditional and index.get("force_zeros_for_empty_prompt", True):
+            stored.setdefault("negative_prompt_embeds", torch.zeros(1, extras.spec.tokens, extras.spec.width))
         return cls(
             modality,
             {},
             spec=extras.spec,
             defaults=extras.defaults,
+            layout=layout,
             folder=path,
             device=device,
             dtype=dtype,
-            negative_prompt_embeds=load_file(stored)["negative_prompt_embeds"] if stored.is_file() else None,
+            negative_prompt_embeds=stored.get("negative_prompt_embeds"),
+            context=stored.get("context"),
             preview=torch.tensor(extras.preview) if extras.preview else None,
+            compile=compile,
         )
 
     def get(self, name: str) -> Any:
@@ -204,13 +161,13 @@ class DecoderParts:
         # weights made in inference mode could never be trained through
         with self._lock, torch.inference_mode(False):
             if name not in self._modules:
-                self._modules[name] = self._load(name)
+                self._modules[name] = self._prepared(name, self._load(name))
             return self._modules[name]
 
     @property
     def unet(self) -> Any:
-        """The denoiser."""
-        return self.get("unet")
+        """The denoiser: a UNet, or the transformer that some families have in its place."""
+        return self.get(self.layout.denoiser)
 
     @property
     def vae(self) -> Any:
@@ -225,46 +182,79 @@ class DecoderParts:
     @property
     def vae_factor(self) -> int:
         """Data positions per latent position, along each side."""
+        return self._geometry[0]
+
+    @property
+    def frame_factor(self) -> int:
+        """Frames (or samples of a waveform) per latent position, along time."""
+        return self._geometry[1]
+
+    @property
+    def _geometry(self) -> tuple[int, int]:
         if "vae" in self._modules or self.folder is None:
-            return 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return 2 ** (len(_read_json(self.folder / "vae" / "config.json")["block_out_channels"]) - 1)
+            return geometry(self.layout, dict(self.vae.config))
+        return geometry(self.layout, read_json(self.folder / "vae" / "config.json"))
 
     @property
     def negative_prompt_embeds(self) -> Tensor:
-        """(1, tokens, width) embedding of the empty text, stored or made once by the text encoder."""
+        """(1, tokens, width) unconditional embedding, stored or made once."""
         with self._lock, torch.inference_mode(False):
+            if self._negative is None and self.layout.zero_unconditional and self.folder is None:
+                self._negative = torch.zeros(1, self.spec.tokens, self.spec.width)
             if self._negative is None:
                 self._negative = self.encode_text([""])
             return self._negative
+
+    @property
+    def context(self) -> Tensor:
+        """(1, L, D) tokens of the empty text, for families that have them beside their conditioning."""
+        with self._lock, torch.inference_mode(False):
+            if self._context is None:
+                self._context = context_tokens([""], self)
+            return self._context
 
     @property
     def preview(self) -> Tensor:
         """Latent-to-color map of `fit_preview`, fitted at first use."""
         with self._lock, torch.inference_mode(False):
             if self._preview is None:
-                low, high = (-11.5, 1.0) if self.modality is Modality.AUDIO else (-1.0, 1.0)
-                self._preview = fit_preview(self.vae, low=low, high=high)
+                self._preview = fit_preview(self.vae, self.layout.latents)
             return self._preview
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """(B, tokens, width) embeddings of the frozen text encoder, on its device."""
-        return encode_text(
-            texts, tokenizer=self.get("tokenizer"), text_encoder=self.get("text_encoder"), spec=self.spec
-        )
+        return encode_text(texts, parts=self, kind=self.layout.text, spec=self.spec)
 
     def load(self, *, text_encoder: bool = False) -> None:
         """Load everything that generation needs now, and the text encoder too if asked."""
-        for name in CLASSES[self.modality]:
-            if text_encoder or name not in OPTIONAL:
+        for name in self.layout.classes:
+            if text_encoder or not optional(name):
                 self.get(name)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         """Move what is loaded, and what will be loaded, to a device and a floating-point type."""
         with self._lock:
             self.device, self.dtype = torch.device(device or self.device), dtype or self.dtype
-            for module in self._modules.values():
-                if isinstance(module, torch.nn.Module):
-                    module.to(device=self.device, dtype=self.dtype)
+            for name, module in self.loaded().items():
+                frozen = not any(parameter.requires_grad for parameter in module.parameters())
+                module.to(self.device, self._dtype_of(name))
+                if frozen:
+                    module.requires_grad_(False)  # StableUnCLIP's normalizer makes new parameters
+
+    def save_memory(self, *, slicing: bool = False, tiling: bool = False) -> None:
+        """Trade the autoencoder's speed for memory.
+
+        Args:
+            slicing: Decode one sample at a time; the result is the same.
+            tiling: Decode large pictures in overlapping tiles; their seams can be seen at times.
+
+        Raises:
+            BadArgument: This autoencoder has no tiles.
+        """
+        with self._lock:
+            self.slicing, self._tiling = slicing, tiling
+            if "vae" in self._modules:
+                self._set_tiling(self._modules["vae"])
 
     def loaded(self) -> dict[str, torch.nn.Module]:
         """Networks that are in memory, by name."""
@@ -279,13 +269,16 @@ class DecoderParts:
         """
         from .writer import write_folder  # keeps the reading side free of what only training needs
 
-        present = {name: self.get(name) for name in CLASSES[self.modality] if self.has(name)}
+        present = {name: self.get(name) for name in self.layout.classes if self.has(name)}
         extras = _Extras(
             spec=self.spec, defaults=self.defaults, preview=tuple(map(tuple, self.preview.tolist()))
         )
-        negative = {"negative_prompt_embeds": self.negative_prompt_embeds.float().cpu().contiguous()}
-        write_folder(Path(folder), PIPELINES[self.modality], CLASSES[self.modality], present, dtype)
-        save_file(negative, str(Path(folder) / UNCONDITIONAL_FILE))
+        constants = {"negative_prompt_embeds": self.negative_prompt_embeds}
+        if self.layout.needs_context:
+            constants["context"] = self.context
+        write_folder(Path(folder), self.layout, present, dtype)
+        stored = {name: value.float().cpu().contiguous() for name, value in constants.items()}
+        save_file(stored, str(Path(folder) / UNCONDITIONAL_FILE))
         (Path(folder) / EXTRAS_FILE).write_text(json.dumps(to_json(extras), indent=2) + "\n")
         for path in Path(folder).rglob("*.safetensors"):
             path.chmod(0o644)  # safetensors writes 0600, which a shared folder cannot use
@@ -298,92 +291,38 @@ class DecoderParts:
         if not self.has(name):
             raise MissingPart(
                 f"{self.modality} decoder: found no {name}, expected a {name} folder; fetch the whole decoder"
-                + (", or pass embeddings instead of text" if name in OPTIONAL else "")
+                + (", or pass embeddings instead of text" if optional(name) else "")
             )
         assert self.folder is not None
-        library, class_name = CLASSES[self.modality][name]
-        if name == "scheduler":
-            class_name = _scheduler_name(self.folder)
-        part_class = getattr(importlib.import_module(library), class_name)
+        library, class_name = self.layout.classes[name]
         source = self.folder / name
-        if name in ("scheduler", "tokenizer"):
-            return part_class.from_pretrained(str(source), local_files_only=True)
-        return self._load_network(name, part_class, source)
+        if name.endswith("scheduler"):
+            return load_scheduler(source)
+        if name.startswith("tokenizer"):
+            _, named = read_json(self.folder / "model_index.json", "{}").get(name) or (None, None)
+            return load_tokenizer(source, named)
+        kind = self.modality.value
+        network = load_network(name, library, class_name, source, dtype=self._dtype_of(name), modality=kind)
+        return network.to(self.device).requires_grad_(False)
 
-    def _load_network(self, name: str, part_class: Any, source: Path) -> Any:
-        if not any(source.glob("*.safetensors")):
-            raise MissingPart(
-                f"{self.modality} decoder: found no safetensors weights in {name}, expected "
-                "*.safetensors; pickles are not read, convert them with `anygen import`"
-            )
-        found = _read_json(source / "config.json").get("_class_name", part_class.__name__)
-        if found != part_class.__name__:
-            raise WeightsMismatch(
-                f"{name}: found a {found}, expected a {part_class.__name__}; pass the decoder's own folder"
-            )
-        module, report = part_class.from_pretrained(
-            str(source),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=self.dtype,
-        )
-        missing = sorted(map(str, report["missing_keys"]))
-        unexpected = sorted(
-            str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids")
-        )
-        misshapen = list(map(str, report["mismatched_keys"]))
-        if missing or unexpected or misshapen:
-            raise WeightsMismatch(
-                f"{name}: found {len(missing)} missing, {len(unexpected)} unexpected and "
-                f"{len(misshapen)} misshapen weights (first: {[*missing, *unexpected, *misshapen][0]}), "
-                "expected none; fetch the folder again"
-            )
-        return module.to(self.device).eval().requires_grad_(False)
+    def _dtype_of(self, name: str) -> torch.dtype:
+        """The type of a part: float32 for an autoencoder that says that it overflows in float16."""
+        if name != "vae" or self.dtype != torch.float16 or self.folder is None:
+            return self.dtype
+        careful = read_json(self.folder / "vae" / "config.json").get("force_upcast")
+        return torch.float32 if careful else self.dtype
 
+    def _prepared(self, name: str, part: Any) -> Any:
+        """A part that has just come into memory, with what was asked for it."""
+        if name == "vae" and self._tiling:
+            self._set_tiling(part)
+        if name in self._compiled:
+            part.compile()
+        return part
 
-def _read_json(path: Path, fallback: str | None = None) -> dict[str, Any]:
-    """A JSON object of a decoder folder."""
-    if not path.is_file():
-        if fallback is not None:
-            return json.loads(fallback)
-        raise MissingPart(
-            f"{path.parent.name}/{path.name}: found nothing, expected a JSON file; fetch the whole decoder"
-        )
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        raise CheckpointCorrupt(
-            f"{path.parent.name}/{path.name}: found no JSON object, expected one; fetch the file again"
-        ) from None
-
-
-def _scheduler_name(folder: Path) -> str:
-    name = str(_read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name"))
-    if name not in SCHEDULERS:
-        raise BadArgument(
-            f"scheduler: found {name}, expected one of {', '.join(SCHEDULERS)}; change scheduler_config.json"
-        )
-    return name
-
-
-def _official_extras(modality: Modality, folder: Path) -> _Extras:
-    """Conditioning and defaults of an official folder, from its configs and its pipeline's defaults."""
-    unet = _read_json(folder / "unet" / "config.json")
-    factor = 2 ** (len(_read_json(folder / "vae" / "config.json")["block_out_channels"]) - 1)
-    if modality is Modality.AUDIO:
-        spec = ConditioningSpec(
-            tokens=1,
-            width=unet["projection_class_embeddings_input_dim"],
-            normalised=True,
-            entry="class_labels",
-        )
-        seconds = unet["sample_size"] * factor * 0.01  # a hop of 160 at 16 kHz
-        return _Extras(spec=spec, defaults=DecoderDefaults(guidance_scale=2.5, audio_length_in_s=seconds))
-    text = _read_json(folder / "text_encoder" / "config.json")
-    spec = ConditioningSpec(tokens=text["max_position_embeddings"], width=unet["cross_attention_dim"])
-    if modality is Modality.VIDEO:
-        defaults = DecoderDefaults(guidance_scale=9.0, height=320, width=576, num_frames=24, fps=8.0)
-        return _Extras(spec=spec, defaults=defaults)
-    side = unet["sample_size"] * factor
-    return _Extras(spec=spec, defaults=DecoderDefaults(height=side, width=side))
+    def _set_tiling(self, vae: Any) -> None:
+        if not hasattr(vae, "use_tiling"):
+            if self._tiling:
+                raise BadArgument(f"tiling: found a {type(vae).__name__}, which has no tiles; leave it out")
+            return
+        (vae.enable_tiling if self._tiling else vae.disable_tiling)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,14 +27,16 @@ def open_decoder(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    compile: Sequence[str] = (),  # as torch names it
 ) -> ImageDecoder | AudioDecoder | VideoDecoder:
     """Open a decoder's folder; weights are loaded at first use.
 
     Args:
         modality: IMAGE, AUDIO or VIDEO.
-        folder: Local folder in the diffusers layout of that modality.
+        folder: Local folder in a diffusers layout of that modality; the families are in `layouts.LAYOUTS`.
         device: Where the parts will go.
         dtype: Floating-point type of the parts.
+        compile: Parts to compile by `torch.compile` as they are loaded, such as ("unet",).
 
     Raises:
         BadArgument: Nothing decodes to that modality.
@@ -43,4 +46,4 @@ def open_decoder(
             f"decoder: found {modality}, expected one of {', '.join(GENERATED)}; nothing else can be "
             "generated"
         )
-    return DECODERS[modality].from_pretrained(folder, device=device, dtype=dtype)
+    return DECODERS[modality].from_pretrained(folder, device=device, dtype=dtype, compile=compile)

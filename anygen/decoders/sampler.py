@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,57 +12,13 @@ from torch import Tensor, nn
 
 from ..errors import BadArgument, Cancelled, NonFinite
 from .base import ConditioningSpec, OnStep, StepEvent
-from .denoising import predict
-
-MAX_STEPS = 1000
-"""Most denoising steps of one call."""
-MAX_SEED = 2**63 - 1
-"""Largest seed."""
+from .conditioning import Conditioner, guidance_embedding
+from .deep_cache import DeepCache
+from .denoising import call_network
+from .schedulers import fresh
 
 Preview = Callable[[Tensor], list[np.ndarray]]
 """Latents to one small uint8 picture (or clip) a sample."""
-
-
-def check_request(
-    *, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int], batch_size: int
-) -> None:
-    """Refuse what cannot be sampled before anything is computed.
-
-    Args:
-        num_inference_steps: Denoising steps asked for.
-        guidance_scale: Weight of classifier-free guidance.
-        seeds: One for each sample.
-        batch_size: Rows of `prompt_embeds`.
-
-    Raises:
-        BadArgument: A number is of the wrong type or out of range.
-    """
-    if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
-        raise BadArgument(
-            f"num_inference_steps: found {num_inference_steps!r}, expected a whole number; pass 1 to "
-            f"{MAX_STEPS}"
-        )
-    if not 1 <= num_inference_steps <= MAX_STEPS:
-        raise BadArgument(
-            f"num_inference_steps: found {num_inference_steps}, expected 1 to {MAX_STEPS}; 20 to 50 is usual"
-        )
-    if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
-        raise BadArgument(
-            f"guidance_scale: found {guidance_scale!r}, expected a number; 1 turns guidance off"
-        )
-    if not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise BadArgument(
-            f"guidance_scale: found {guidance_scale}, expected a finite number from 0; 1 turns guidance off"
-        )
-    if len(seeds) != batch_size:
-        raise BadArgument(
-            f"seeds: found {len(seeds)}, expected {batch_size}; pass one seed for each row of prompt_embeds"
-        )
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise BadArgument(
-                f"seed: found {seed!r}, expected a whole number from 0 to 2**63 - 1; pick another seed"
-            )
 
 
 def share_noise(noise: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
@@ -119,6 +74,8 @@ def denoise(
     on_step: OnStep | None = None,
     should_stop: Callable[[], bool] | None = None,
     preview: Preview | None = None,
+    conditioner: Conditioner | None = None,
+    cache_interval: int = 1,
 ) -> Tensor:
     """From noise to clean latents.
 
@@ -126,14 +83,14 @@ def denoise(
     state and a shared one silently mixes up concurrent calls. Gradients flow unless the caller disables them.
 
     Args:
-        unet: `UNet2DConditionModel` or `UNet3DConditionModel` in eval mode.
+        unet: A UNet or transformer of diffusers, in eval mode.
         scheduler: A diffusers scheduler; not changed.
-        latents: (B, C, H, W) or (B, C, F, H, W) standard normal noise.
+        latents: (B, C, H, W), (B, C, F, H, W) or (B, C, T) standard normal noise.
         prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
         spec: The decoder's conditioning.
         num_inference_steps: Denoising steps asked for; PNDM and Heun make more calls than that.
         guidance_scale: w of Ho and Salimans 2022 as written in Saharia et al. 2022, eq. 2; 1 or less turns
-            guidance off.
+            guidance off. A UNet that was distilled with guidance is told it and runs once.
         guidance_rescale: phi of Lin et al. 2023, eq. 16, against overexposure under strong guidance; 0 turns
             it off.
         negative_prompt_embeds: (1 or B, tokens, width) unconditional embedding; needed where guidance is on.
@@ -141,6 +98,8 @@ def denoise(
         on_step: Called after every step.
         should_stop: Asked before every step.
         preview: What turns latents into the preview of a `StepEvent`; without it previews are empty.
+        conditioner: What makes network arguments of the embeddings; None does as the spec says.
+        cache_interval: Steps from one computation of a UNet's deep layers to the next; 1 computes all.
 
     Returns:
         Clean latents, float32, shaped like the noise.
@@ -150,23 +109,38 @@ def denoise(
         Cancelled: `should_stop` said so.
         NonFinite: A NaN or infinity appeared.
     """
-    guided = guidance_scale > 1.0
+    told = getattr(getattr(unet, "config", None), "time_cond_proj_dim", None)
+    guided = guidance_scale > 1.0 and told is None
+    dtype = next(unet.parameters()).dtype
     embeds = _conditioning(
         spec, prompt_embeds, negative_prompt_embeds if guided else None, latents.shape[0], guided
     )
+    embeds = spec.fit(embeds, like=latents.to(dtype))
+    if conditioner is None:
+        arguments: dict[str, Any] = dict(spec.arguments(embeds, latents))
+    else:
+        arguments = conditioner(embeds, latents.shape[0] if guided else 0)
+    if told is not None:
+        arguments["timestep_cond"] = (
+            guidance_embedding(guidance_scale, told).to(embeds).expand(len(embeds), -1)
+        )
+    network = DeepCache(unet, cache_interval) if cache_interval > 1 else unet
     run = fresh(scheduler, num_inference_steps, latents.device)
     noisy = generators and "generator" in inspect.signature(run.step).parameters
     extra = {"generator": generators} if noisy else {}
-    dtype, total = next(unet.parameters()).dtype, len(run.timesteps)
-    latents = latents.float() * run.init_noise_sigma
+    total = len(run.timesteps)
+    latents = latents.float() * getattr(run, "init_noise_sigma", 1.0)
     for step, timestep in enumerate(run.timesteps, start=1):
         if should_stop is not None and should_stop():
             raise Cancelled(
                 f"generation: stopped by the caller before step {step} of {total}; start it again "
                 "for a result"
             )
-        model_input = run.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
-        output = predict(unet, model_input.to(dtype), timestep, embeds, spec).float()
+        model_input = torch.cat([latents] * 2) if guided else latents
+        if hasattr(run, "scale_model_input"):  # flow matching has none
+            model_input = run.scale_model_input(model_input, timestep)
+        rows = timestep.expand(len(model_input))
+        output = call_network(network, model_input.to(dtype), rows, arguments).float()
         if guided:
             output = _guide(output, guidance_scale, guidance_rescale)
         stepped = run.step(output, timestep, latents, **extra)
@@ -181,31 +155,6 @@ def denoise(
             look = _previewer(preview, latents if clean is None else clean)
             on_step(StepEvent(step=step, total=total, preview=look))
     return latents
-
-
-def fresh(scheduler: Any, num_inference_steps: int, device: torch.device | str) -> Any:
-    """A new scheduler of the same kind and configuration, set to that many steps.
-
-    Args:
-        scheduler: A diffusers scheduler; not changed.
-        num_inference_steps: Denoising steps.
-        device: Where its timesteps live.
-
-    Returns:
-        The new scheduler.
-
-    Raises:
-        BadArgument: This kind of scheduler cannot make that many steps.
-    """
-    run = type(scheduler).from_config(scheduler.config)
-    try:
-        run.set_timesteps(num_inference_steps, device=device)
-    except ValueError:
-        raise BadArgument(
-            f"num_inference_steps: found {num_inference_steps}, more than {type(scheduler).__name__} can "
-            f"make of its {scheduler.config.num_train_timesteps} training timesteps; ask for fewer"
-        ) from None
-    return run
 
 
 def _conditioning(

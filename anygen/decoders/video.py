@@ -1,9 +1,9 @@
-"""Video: Zeroscope's layout."""
+"""Video: the layouts of Zeroscope and Wan."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -12,18 +12,16 @@ from anygen.media import Video
 
 from ..errors import BadArgument
 from ..modality import Modality
-from .base import OnStep
 from .folder import FolderDecoder
-from .latents import (
+from .latents import check_finite, decode, encode, sample_latents
+from .options import (
     MAX_FRAMES,
     MAX_PIXELS,
     MAX_VIDEO_PIXELS,
-    check_finite,
+    VideoOptions,
     check_limit,
     check_size,
-    decode,
-    encode,
-    sample_latents,
+    read_options,
 )
 from .preview import draw_pixels
 
@@ -38,35 +36,29 @@ class VideoDecoder(FolderDecoder):
     modality = Modality.VIDEO
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixels (B, F, 3, H, W) in [-1, 1] to scaled latents (B, C, F, h, w), the mode or drawn."""
+        """Pixels (B, F, 3, H, W) in [-1, 1] to scaled latents (B, C, f, h, w), the mode or drawn."""
+        if self.parts.layout.latents == "clip":
+            return encode(self.parts, pixels.transpose(1, 2), generator)
         latents = encode(self.parts, pixels.flatten(0, 1), generator)
         return latents.unflatten(0, pixels.shape[:2]).transpose(1, 2)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, F, h, w) to pixels (B, F, 3, H, W) in [0, 1]; differentiable."""
+        """Scaled latents (B, C, f, h, w) to pixels (B, F, 3, H, W) in [0, 1]; differentiable."""
+        if self.parts.layout.latents == "clip":
+            return (decode(self.parts, latents) / 2 + 0.5).clamp(0, 1).transpose(1, 2)
         frames = latents.transpose(1, 2)
         return (decode(self.parts, frames.flatten(0, 1)) / 2 + 0.5).clamp(0, 1).unflatten(0, frames.shape[:2])
 
     @torch.inference_mode()
     def sample(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_frames: int | None = None,
-        latents: Tensor | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[VideoOptions]
     ) -> Tensor:
-        """Like a call, as pixels (B, F, 3, H, W) in [0, 1]; `latents` (B, C, F, h, w) replace the noise."""
-        factor, defaults = self.parts.vae_factor, self.parts.defaults
-        height = check_size(defaults.height if height is None else height, "height", multiple=factor)
-        width = check_size(defaults.width if width is None else width, "width", multiple=factor)
-        frames = check_size(defaults.num_frames if num_frames is None else num_frames, "num_frames")
+        """Like a call, as pixels (B, F, 3, H, W) in [0, 1]."""
+        request = read_options(VideoOptions, options, self.parts.defaults)
+        factor, patch = self.parts.vae_factor, self.parts.layout.patch
+        height = check_size(request.height, "height", multiple=factor * patch)
+        width = check_size(request.width, "width", multiple=factor * patch)
+        frames = check_size(request.num_frames, "num_frames")
         check_limit(height * width, MAX_PIXELS, "pixels of a frame (height x width)")
         check_limit(frames, MAX_FRAMES, "num_frames")
         check_limit(
@@ -74,70 +66,47 @@ class VideoDecoder(FolderDecoder):
         )
         clean = sample_latents(
             self.parts,
-            (self.parts.unet.config.in_channels, frames, height // factor, width // factor),
+            (
+                self.parts.unet.config.in_channels,
+                self._latent_frames(frames),
+                height // factor,
+                width // factor,
+            ),
             prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
+            request,
             seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
             preview=lambda x: draw_pixels(x, self.parts.preview),
-            latents=latents,
         )
         return check_finite(self.decode(clean), "video")
 
     def __call__(
-        self,
-        prompt_embeds: Tensor,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seeds: Sequence[int],
-        on_step: OnStep | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_frames: int | None = None,
-        fps: float | None = None,
+        self, prompt_embeds: Tensor, *, seeds: Sequence[int], **options: Unpack[VideoOptions]
     ) -> list[Video]:
         """Generate one clip for each row of the conditioning.
 
         Args:
             prompt_embeds: (B, tokens, width), from an output projection or `encode_text`.
-            num_inference_steps: Denoising steps, 1 to 1000; None: the decoder's default, as below.
-            guidance_scale: Weight of classifier-free guidance; 1 turns it off.
             seeds: One for each row: sample i is the same in any batch up to rounding.
-            on_step: Called after every step; what it raises ends the run and reaches the caller.
-            should_stop: Asked before every step.
-            height: Pixels, a multiple of the autoencoder's factor.
-            width: Pixels, likewise.
-            num_frames: Frames.
-            fps: Frames a second at which the clip is to be shown; changes nothing in the frames.
+            **options: As in `VideoOptions`.
 
         Returns:
             Clips.
 
         Raises:
-            BadArgument: A value is of the wrong type, shape or range.
-            LimitExceeded: The clip would be too large.
-            MissingPart: The decoder lacks a part.
-            Cancelled: `should_stop` said so.
-            NonFinite: A NaN or infinity appeared.
-            OutOfMemory: The device's memory ran out.
+            AnyGenError: As `FolderDecoder` says.
         """
-        rate = self.parts.defaults.fps if fps is None else fps
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise BadArgument(f"fps: found {rate!r}, expected a positive number; 8 is usual")
-        pixels = self.sample(
-            prompt_embeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seeds=seeds,
-            on_step=on_step,
-            should_stop=should_stop,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-        )
+        rate = read_options(VideoOptions, options, self.parts.defaults).fps
+        assert rate is not None  # read_options has checked it
+        pixels = self.sample(prompt_embeds, seeds=seeds, **options)
         array = (pixels.permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).cpu().numpy()
         return [Video(frames=clip, fps=float(rate)) for clip in array]
+
+    def _latent_frames(self, frames: int) -> int:
+        """Latent frames of a clip: an autoencoder over time makes one of the first, then one of several."""
+        step = self.parts.frame_factor
+        if (frames - 1) % step:
+            raise BadArgument(
+                f"num_frames: found {frames}, expected 1 more than a multiple of {step}; ask for "
+                f"{(frames - 1) // step * step + 1} or {-(-(frames - 1) // step) * step + 1}"
+            )
+        return (frames - 1) // step + 1

@@ -159,7 +159,7 @@ def test_a_perfect_v_network_samples_its_data(make: str, schedulers: Any) -> Non
     mean, spread = 2.0, 0.5
 
     def velocity(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        power = schedulers["zero-snr ddim"]().alphas_cumprod[timestep.long()]
+        power = schedulers["zero-snr ddim"]().alphas_cumprod[timestep.long()].view(-1, 1, 1, 1)
         signal, noise = power.sqrt(), (1 - power).sqrt()
         residual = (sample - signal * mean) / (power * spread**2 + noise**2)
         return signal * noise * residual - noise * (mean + signal * spread**2 * residual)
