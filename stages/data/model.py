@@ -7,16 +7,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anygen.checkpoints.folder import load_model, replacing
 from anygen.checkpoints.lazy import Decoders
 from anygen.checkpoints.resolve import CONFIG, resolve
 from anygen.checkpoints.weights import save_weights
-from anygen.config import AnyGenConfig, dumps
+from anygen.config import AnyGenConfig, Part, dumps
 from anygen.errors import BadArgument, MissingPart
 from anygen.llm import save_adapter
 from anygen.modality import Modality
@@ -26,6 +26,8 @@ from anygen.prompting import PromptBuilder
 from ..system import System, SystemConfig, build_system, save_trained
 from .media import LoadedEncoder, RecordMedia
 from .own import DataConfig, OwnData
+
+P = TypeVar("P", bound=Part)
 
 TRAINED = ("input_projection", "output_projections", "adapter")
 """Folders of a model that the stages write; all others are copied as they are."""
@@ -137,9 +139,7 @@ def open_folder(name: str, data: OwnData) -> Opened:
         context_length=loaded.config.llm.context_length,
     )
     if loaded.model.encoder is None:
-        raise MissingPart(
-            f"the model {name} has no encoder, expected one for media; use a whole model folder"
-        )
+        raise MissingPart(f"the model {name} has no encoder, expected one; use a whole model folder")
     media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)
     origin = ModelFolder(folder=folder, config=loaded.config, decoders=decoders)
@@ -171,13 +171,12 @@ def save_folder(origin: ModelFolder, model: AnyGenModel, stage: str, folder: Pat
     Raises:
         BadArgument: Something else lies at `folder`.
     """
-    config = origin.config
-    name = config.name if config.name.endswith("-tuned") else f"{config.name}-tuned"
+    config = _described(origin.config, model, stage)
     with replacing(folder) as draft:
         for part in sorted(origin.folder.iterdir()):
             if part.is_dir() and part.name not in TRAINED:
                 shutil.copytree(part, draft / part.name)
-        (draft / CONFIG).write_text(dumps(replace(config, name=name)), encoding="utf-8")
+        (draft / CONFIG).write_text(dumps(config), encoding="utf-8")
         card = origin.folder / "README.md"
         before = card.read_text(encoding="utf-8") if card.is_file() else f"# {config.name}\n"
         note = f"\nTrained further, on other data, by `anygen train {stage}`: scores above are not its own.\n"
@@ -186,3 +185,22 @@ def save_folder(origin: ModelFolder, model: AnyGenModel, stage: str, folder: Pat
         for modality, projection in model.output_projections.items():
             save_weights(projection, draft / "output_projections" / modality, dtype=torch.float32)
         save_adapter(model.llm, draft / "adapter")
+
+
+def _described(config: AnyGenConfig, model: AnyGenModel, stage: str) -> AnyGenConfig:
+    """The configuration of a model that was trained further: its name and the sources of its parts say so."""
+
+    def told(part: P, module: nn.Module) -> P:
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            return part
+        return replace(part, source=f"{part.source}; then `anygen train {stage}` on other data")
+
+    return replace(
+        config,
+        name=config.name if config.name.endswith("-tuned") else f"{config.name}-tuned",
+        input_projection=told(config.input_projection, model.input_projection),
+        adapter=told(config.adapter, model.llm),
+        output_projections={
+            m: told(part, model.output_projections[m]) for m, part in config.output_projections.items()
+        },
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from strangers_folder import make_folder
 from anygen.checkpoints import manifest
 from anygen.checkpoints.folder import load_model
 from anygen.config import read_json
-from anygen.errors import BadArgument, BadMedia, LimitExceeded
+from anygen.errors import BadArgument, BadMedia, LimitExceeded, MissingPart
 from anygen.media import Video, save_media
 from anygen.modality import Modality
 from anygen.stages.base import set_trainable
@@ -65,6 +66,8 @@ def test_a_stage_trains_resumes_and_writes_a_model_folder(
     for key, value in again.model.named_parameters():
         assert torch.equal(value, trained[key].detach()), key
     assert again.config.name == "tiny-random-tuned"
+    told = {n.split("/")[0] for n, part in again.config.parts().items() if name in part.source}
+    assert told == {{"llm": "adapter"}.get(n, n) for n in STAGES[name]}
     frozen = [
         p
         for p in tiny_folder.rglob("*.safetensors")
@@ -177,9 +180,15 @@ def test_model_parts_and_data_must_fit(tiny_folder: Path, folder: Path) -> None:
         build_stage("encoder-alignment", {"model": "x", "data": {"sources": [{"pth": "x"}]}})
 
 
-def test_parts_one_by_one_take_own_data_too(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_a_model_without_an_encoder_is_refused(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("encoder", "decoders", "manifest.json")
+    bare = shutil.copytree(tiny_folder, tmp_path / "bare", ignore=ignored)
+    manifest.write(bare)
+    with pytest.raises(MissingPart, match="has no encoder, expected one"):
+        build_stage("encoder-alignment", config(bare, folder))
 
+
+def test_parts_one_by_one_take_own_data_too(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
     llm = tmp_path / "llm"
     shutil.copytree(tiny_folder / "llm", llm)
     for path in (tiny_folder / "tokenizer").iterdir():
