@@ -99,10 +99,14 @@ class ChatPage:
         return self.answers.nth(count - 1)
 
     def settle(self) -> None:
-        """Wait until the page runs nothing."""
-        self.page.wait_for_function(
-            "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'",
-            timeout=PATIENCE,
+        """Wait until the page runs nothing; on a busy machine what polls may never pause, so not forever."""
+        self.page.evaluate(
+            """async () => {
+              const idle = () =>
+                document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning';
+              await new Promise(r => setTimeout(r, 400));
+              for (let i = 0; i < 600 && !idle(); i++) await new Promise(r => setTimeout(r, 25));
+            }"""
         )
 
     def choose_outputs(self, *names: str) -> None:

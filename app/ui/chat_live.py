@@ -29,15 +29,8 @@ def live_answer(turn: str) -> None:
         st.rerun()
     view = run.view()
     with st.container(key=f"live_{turn}", gap="small"):
-        if not view.variations:
-            _waiting(view)
-        asked = run.request.variations
-        if asked > 1:
-            st.caption(f"Variation {len(view.variations) or 1} of {asked}")
-        for number, pieces in view.variations.items():
-            with st.container(key=f"live_{turn}_{number}", gap="small"):
-                for piece in pieces:
-                    _piece(piece)
+        with st.container(key=f"growing_{turn}", gap="small"):  # so that Stop keeps its place, and its click
+            _growing(turn, view, run.request.variations)
         st.button(
             "Stopping" if view.stopping else "Stop",
             icon=":material/stop_circle:",
@@ -47,6 +40,17 @@ def live_answer(turn: str) -> None:
             on_click=runs().cancel,
             args=(turn,),
         )
+
+
+def _growing(turn: str, view: View, asked: int) -> None:
+    if not view.variations:
+        _waiting(view)
+    if asked > 1:
+        st.caption(f"Variation {len(view.variations) or 1} of {asked}")
+    for number, pieces in view.variations.items():
+        with st.container(key=f"live_{turn}_{number}", gap="small"):
+            for piece in pieces:
+                _piece(piece)
 
 
 def _waiting(view: View) -> None:
