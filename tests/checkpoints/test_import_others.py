@@ -547,6 +547,11 @@ def test_official_folders(tmp_path: Path, shards: int) -> None:
         torch.save({**state, **change}, tmp_path / "in" / "pytorch_model.bin")
         with pytest.raises(WeightsMismatch, match=message):
             import_folder(ImportRequest(source=tmp_path / "in", destination=tmp_path / "no"))
+    described = json.loads((tmp_path / "in" / "config.json").read_text())
+    (tmp_path / "in" / "config.json").write_text(json.dumps({**described, "model_type": "evil"}))
+    with pytest.raises(BadArgument, match="config.json describes no language model that transformers knows"):
+        import_folder(ImportRequest(source=tmp_path / "in", destination=tmp_path / "no"))
+    (tmp_path / "in" / "config.json").write_text(json.dumps(described))
     torch.save({**state, "model.rotary_emb.inv_freq": torch.ones(4)}, tmp_path / "in" / "pytorch_model.bin")
     import_folder(ImportRequest(source=tmp_path / "in", destination=tmp_path / "again"))
 

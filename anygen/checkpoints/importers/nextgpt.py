@@ -41,6 +41,7 @@ OUTPUTS = {
 }
 """What the names of each output projection begin with."""
 _INPUT = {"linear.weight": "llama_proj.weight", "linear.bias": "llama_proj.bias"}
+_NOT_COPIED = (".*", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.py")
 _VOCABULARY = {"embed_tokens": "model.embed_tokens.weight", "lm_head": "lm_head.weight"}
 _PLACES = {1: "llama_model.", 2: "llama_model.", 3: BASE}
 """Where the language model lies in the delta of each stage: peft wraps it in the third."""
@@ -178,7 +179,7 @@ def _write_model(draft: Path, request: ImportRequest, config: AnyGenConfig) -> N
                 raise MissingPart(
                     f"the {name} folder {folder.name} has no {CONFIG} and safetensors; import it first"
                 )
-            shutil.copytree(folder, draft / name)
+            shutil.copytree(folder, draft / name, ignore=shutil.ignore_patterns(*_NOT_COPIED))
 
 
 def _notes(request: ImportRequest, stage: int) -> tuple[str, ...]:
@@ -215,7 +216,7 @@ def load_tokenizer(folder: Path, sizes: DeltaSizes) -> Any:
             "folder (another tokenizer gives other ids)"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ImportError, OSError, ValueError, TypeError):
         raise MissingPart(
             f"the tokenizer of {folder.name} cannot be read as a LLaMA tokenizer; fetch the whole "
@@ -224,8 +225,9 @@ def load_tokenizer(folder: Path, sizes: DeltaSizes) -> Any:
     names = [*DELIMITERS]
     for modality, prefix in SIGNAL_PREFIXES.items():
         names += [f"[{prefix}{i}]" for i in range(sizes.config.signal_tokens[modality])]
+    vocabulary = tokenizer.get_vocab()
     for index, name in enumerate(names, sizes.vocab_size):
-        found = tokenizer.get_vocab().get(name)
+        found = vocabulary.get(name)
         if found != index:
             raise BadArgument(
                 f"the tokenizer has {name} at {'no id' if found is None else found}, expected {index}; "

@@ -125,8 +125,14 @@ def _check_language_model(folder: Path, sources: list[Source]) -> None:
 
     from anygen.llm import build_backbone
 
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise BadArgument(
+            f"{folder.name}/config.json describes no language model that transformers knows; fetch it again"
+        ) from None
     with torch.device("meta"):
-        module = build_backbone(AutoConfig.from_pretrained(folder, local_files_only=True))
+        module = build_backbone(config)
         layout = layout_of(module, "", ANY_FLOAT)
     found = {name: t for source in sources for name, t in source.tensors.items() if not _COUNTERS.match(name)}
     if module.config.tie_word_embeddings and "lm_head.weight" not in found:
