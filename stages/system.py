@@ -26,7 +26,7 @@ from anygen.toybox.captions import caption
 from anygen.toybox.dialogue_types import InputMedia, Signal
 
 from .features import FeatureConfig, MediaFeatures
-from .pretraining.text_encoder import embed_texts
+from .text_embeds import embed_texts
 from .unseen import UnseenPairs
 
 TEXT_ENCODERS: dict[Modality, Any] = {

@@ -36,7 +36,8 @@ from anygen.toybox.captions import caption
 from anygen.toybox.scene import Scene, sample_scene
 
 from ..samples import SampleFolder
-from .text_encoder import drawn_caption, embed_texts, random_subset
+from ..text_embeds import embed_texts
+from .text_encoder import drawn_caption, random_subset
 
 
 @dataclass(frozen=True, kw_only=True)

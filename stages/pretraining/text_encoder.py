@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from anygen.decoders.build import build_clap_text_encoder, build_clip_text_encoder
 from anygen.modality import Modality
 from anygen.toybox.captions import caption
 from anygen.toybox.scene import ATTRIBUTES, REVEALS, sample_scene
 
+from ..text_embeds import embed_texts
 from .tokenizer import caption_corpus, train_tokenizer
 
 
@@ -157,12 +158,3 @@ class TextEncoderStage:
         """Encoder and tokenizer, as the decoder folders hold them."""
         self.encoder.save_pretrained(folder / "text_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
-
-
-def embed_texts(encoder: nn.Module, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """Embed texts as the decoders' own text encoders do, padded and cut to the tokenizer's length."""
-    inputs = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-    if "ClapText" in type(encoder).__name__:
-        mask = inputs["attention_mask"]
-        return F.normalize(encoder(inputs["input_ids"], attention_mask=mask).text_embeds, dim=-1)
-    return encoder(inputs["input_ids"]).last_hidden_state
