@@ -31,10 +31,11 @@ def resize(config: ImageBindConfig, sizes: TowerSizes) -> ImageBindConfig:
     """
     towers: dict[str, Any] = {}
     for name, tower in config.towers.items():
-        changes = {"width": sizes.width, "num_blocks": sizes.num_blocks}
+        changes: dict[str, Any] = {"width": sizes.width, "num_blocks": sizes.num_blocks}
         if hasattr(tower, "image_size"):
             changes["image_size"] = sizes.image_size
-        towers[name] = replace(tower, **{k: v for k, v in changes.items() if v is not None})
+        given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+        towers[name] = replace(tower, **given)
     return replace(config, embed_dim=sizes.embed_dim or config.embed_dim, **towers)
 
 

@@ -36,7 +36,10 @@ def run_captioning(model: Graded, options: SuiteOptions) -> dict[str, Any]:
         MissingPart: `pycocoevalcap` is not installed.
         BadArgument: fewer than two items.
     """
-    started, rows, errors, samples = time.monotonic(), [], {}, {}
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    errors: dict[str, int] = {}
+    samples: dict[str, Any] = {}
     for modality in options.choose(MEDIA_INPUTS):
         requests = describing_requests(modality, options)
         said: list[str] = []

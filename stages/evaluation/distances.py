@@ -33,9 +33,15 @@ def frechet_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
     """
     a, b = _checked(first, second)
     shift = a.mean(axis=0) - b.mean(axis=0)
-    r1, r2 = (np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b))
+    r1, r2 = (_root(x) for x in (a, b))
     cross = np.linalg.svd(r1 @ r2.T, compute_uv=False).sum()
     return float(shift @ shift + (r1**2).sum() + (r2**2).sum() - 2 * cross)
+
+
+def _root(x: Matrix) -> Matrix:
+    """R of the covariance R'R of the rows of x."""
+    root: Matrix = np.asarray(np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r"))
+    return root
 
 
 def polynomial_kernel(a: Matrix, b: Matrix) -> Matrix:

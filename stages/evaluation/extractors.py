@@ -25,10 +25,15 @@ BANDS = 32
 class Extractor(Protocol):
     """Turns media into vectors. Any object like this can be handed to `run_distance`."""
 
-    name: str
-    """What it is, version or checkpoint included; reports call distances by it."""
-    modalities: Sequence[Modality]
-    """What it takes."""
+    @property
+    def name(self) -> str:
+        """What it is, version or checkpoint included; reports call distances by it."""
+        ...
+
+    @property
+    def modalities(self) -> Sequence[Modality]:
+        """What it takes."""
+        ...
 
     def __call__(self, modality: Modality, media: Sequence[Any]) -> NDArray[np.floating[Any]]:
         """Features (n, d) of n media."""

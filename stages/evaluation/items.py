@@ -63,7 +63,7 @@ def toybox_items(
             scene = sample_scene(rng)
             shown = {n: getattr(scene, n) for n in names if all(n in scene.revealed(m) for m in modalities)}
         texts = [caption(shown), *(caption(shown, rng) for _ in range(wordings - 1))]
-        media = {
+        media: dict[Modality, Callable[[], Any]] = {
             m: partial(_render, scene, m, (seed, 32, stream, index, place))
             for place, m in enumerate(Modality)
             if m in modalities and m is not Modality.TEXT

@@ -141,7 +141,7 @@ def _real(asked: Mapping[str, str], modalities: Sequence[Modality], key: tuple[i
         m: lambda m=m, n=n: render(scene, m, rng=np.random.default_rng((*key, n)))
         for n, m in enumerate(modalities)
     }
-    return Item(media=media, captions=(caption(dict(asked)),), labels=dict(asked))  # type: ignore[arg-type]
+    return Item(media=media, captions=(caption(dict(asked)),), labels=dict(asked))
 
 
 def answer(
