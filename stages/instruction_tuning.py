@@ -61,6 +61,7 @@ class InstructionStage:
         self.opened = config.parts().open(fits=lambda record: True, converse=tune, what="turns")
         self.system, self.data = self.opened.system, self.opened.data
         self.dataset_size = None if self.data is None else len(self.data.training)
+        self.sources = () if self.data is None else self.data.sources
         ensure_lora(self.system.model, rank=config.rank, alpha=config.alpha, dropout=config.dropout)
 
     def modules(self) -> dict[str, nn.Module]:

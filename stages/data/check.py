@@ -174,16 +174,22 @@ def load_records(sources: Sequence[SourceConfig]) -> list[Record]:
     Raises:
         BadArgument: An entry is bad (the first is named, all are counted), or there are none.
     """
-    records: list[Record] = []
+    return [record for records in load_by_source(sources) for record in records]
+
+
+def load_by_source(sources: Sequence[SourceConfig]) -> list[list[Record]]:
+    """As `load_records`, the records of each data set apart."""
+    apart: list[list[Record]] = []
     problems: list[Problem] = []
     for source in sources:
+        apart.append([])
         for entry, found in problems_of(source):
             problems += found
             if not found and isinstance(entry, Record):
-                records.append(entry)
+                apart[-1].append(entry)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise BadArgument(f"{problems[0]}{more}; `anygen data check` lists all of them")
-    if not records:
+    if not any(apart):
         raise BadArgument("found no entries, expected some; check the paths of the data")
-    return records
+    return apart

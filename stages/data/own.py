@@ -14,7 +14,8 @@ from anygen.errors import BadArgument
 from anygen.modality import Modality
 from anygen.prompting import Prompt, PromptBuilder
 
-from .check import load_records
+from ..sampling import Source
+from .check import load_by_source
 from .conversations import Converse
 from .readers import SourceConfig
 from .records import Record, located
@@ -63,7 +64,8 @@ class OwnData:
         self, config: DataConfig, *, fits: Callable[[Record], bool], converse: Converse, what: str
     ) -> None:
         self.config, self._converse = config, converse
-        records = load_records(config.sources)
+        apart = load_by_source(config.sources)
+        records = [record for found in apart for record in found]
         fitting = [record for record in records if fits(record)]
         if len(fitting) < len(records):
             unused = len(records) - len(fitting)
@@ -71,6 +73,7 @@ class OwnData:
         self.training, self.held_out = split_records(fitting, config.held_out, config.seed)
         if not self.training:
             raise BadArgument(f"found {len(fitting)} of {len(records)} entries with {what}, expected more")
+        self.sources = mixture(config.sources, apart, self.training)
         logger.info("%d entries to train on, %d held out", len(self.training), len(self.held_out))
 
     def prompts(
@@ -100,6 +103,31 @@ class OwnData:
         rng = np.random.default_rng((self.config.seed, 51, index % 2**32))
         with located(record.place):
             return builder.encode(self._converse(record, rng, lead_ins), add_generation_prompt=False)
+
+
+def mixture(
+    configs: Sequence[SourceConfig], apart: Sequence[Sequence[Record]], training: Sequence[Record]
+) -> tuple[Source, ...]:
+    """How training draws from data sets with weights; empty where none has one.
+
+    Args:
+        configs: The data sets.
+        apart: Their records.
+        training: Those of all that train, data set after data set.
+
+    Raises:
+        BadArgument: Only some have a weight, or one with a weight has nothing to train on.
+    """
+    weights = [config.weight for config in configs if config.weight is not None]
+    if not weights:
+        return ()
+    if len(weights) < len(configs):
+        raise BadArgument(
+            f"found a weight for {len(weights)} of {len(configs)} sources, expected all or none"
+        )
+    kept = {id(record) for record in training}
+    sizes = [sum(id(record) in kept for record in records) for records in apart]
+    return tuple(Source(size=size, weight=weight) for size, weight in zip(sizes, weights, strict=True))
 
 
 def split_records(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:

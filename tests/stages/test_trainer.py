@@ -6,74 +6,28 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from line_stage import CONFIG, LineStage, losses, run
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from anygen.errors import BadArgument, CheckpointCorrupt, NonFinite
+from anygen.errors import BadArgument, CheckpointCorrupt, NonFinite, WeightsMismatch
 from anygen.stages import checkpointing
-from anygen.stages.base import set_trainable
+from anygen.stages.also_train import ALSO_TRAINED, AlsoTrain
+from anygen.stages.base import part_of, set_trainable, to_device, trainable_table
+from anygen.stages.data.own import mixture
+from anygen.stages.data.readers import SourceConfig
+from anygen.stages.metrics import MetricsLog, read_metrics, samples_per_second
+from anygen.stages.run import STAGES, read_config, stage_config
+from anygen.stages.run_folder import hold
+from anygen.stages.sampling import PERIOD, IndexSampler, Source
 from anygen.stages.trainer import Trainer, TrainerConfig
-
-
-class LineStage:
-    """Fits a line through a frozen layer with dropout: every kind of randomness a real stage has."""
-
-    name = "line"
-
-    def __init__(self, *, poison: int | None = None, dataset_size: int | None = 10) -> None:
-        torch.manual_seed(0)
-        self.dataset_size = dataset_size
-        self.head, self.frozen = nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 1)), nn.Linear(1, 4)
-        self.seen: list[list[int]] = []
-        self.poison = poison
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"head": self.head, "frozen": self.frozen}
-
-    def trainable_parameters(self) -> list[dict[str, Any]]:
-        return [{"params": [self.head[1].weight]}, {"params": [self.head[1].bias], "lr_scale": 0.5}]
-
-    def batch(self, indices: NDArray[np.int64]) -> Tensor:
-        self.seen.append(indices.tolist())
-        return torch.from_numpy(indices).float()[:, None] / 10
-
-    def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
-        noisy = batch + 0.01 * torch.randn_like(batch)
-        loss = (self.head(self.frozen(noisy)) - 3 * batch).square().mean()
-        if self.poison is not None and len(self.seen) > self.poison:
-            loss = loss * math.nan
-        return {"loss": loss}, {}
-
-    def evaluate(self) -> dict[str, float]:
-        return {"weight": float(self.head[1].weight.sum())}
-
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "weight.json").write_text(json.dumps(self.head[1].weight.tolist()))
-
-
-CONFIG = TrainerConfig(
-    steps=12, batch_size=4, learning_rate=0.05, warmup_steps=2, ema_decay=0.9, log_every=1, save_every=5
-)
-
-
-def run(stage: LineStage, folder: Path, **kwargs: Any) -> dict[str, float]:
-    return Trainer(stage, CONFIG, folder, progress=False).run(**kwargs)
-
-
-def losses(folder: Path) -> dict[int, str]:
-    rows = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {r["step"]: float(r["loss"]).hex() for r in rows if "loss" in r}
 
 
 def test_resume_is_bitwise(tmp_path: Path) -> None:
@@ -174,28 +128,277 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     assert checkpointing.load(folder).step == 1
 
 
-@pytest.mark.slow
-def test_kill_nine_then_resume_equals_the_uninterrupted_run(tmp_path: Path) -> None:
-    program = textwrap.dedent(
-        f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from pathlib import Path
-        from test_trainer import LineStage
-        from anygen.stages.trainer import Trainer, TrainerConfig
-        config = TrainerConfig(steps=400, batch_size=4, learning_rate=0.05, log_every=1, save_every=3)
-        folder = Path(sys.argv[1])
-        Trainer(LineStage(), config, folder, progress=False).run(resume=(folder / "checkpoints").exists())
-        """
+def whole_weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(checkpointing.step_folders(folder / "checkpoints")[0] / checkpointing.STATE)
+
+
+def test_micro_batches_accumulate_to_the_whole_batch(tmp_path: Path) -> None:
+    class Exact(LineStage):
+        def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+            self.head.eval()  # neither dropout nor noise: only the pieces differ
+            return {"loss": (self.head(self.frozen(batch)) - 3 * batch).square().mean()}, {}
+
+    for pieces in (1, 2, 4):
+        config = replace(CONFIG, micro_batches=pieces)
+        Trainer(Exact(), config, tmp_path / str(pieces), progress=False).run()
+    one, *others = (whole_weights(tmp_path / str(p)) for p in (1, 2, 4))
+    for other in others:
+        assert all(torch.allclose(one[k], other[k], atol=1e-6) for k in one)
+
+
+def test_a_resumed_run_keeps_the_pieces_of_its_checkpoint(tmp_path: Path) -> None:
+    for name in ("whole", "parts"):
+        first = Trainer(LineStage(), replace(CONFIG, micro_batches=2), tmp_path / name, progress=False)
+        first.run(until=6 if name == "parts" else None)
+    run(LineStage(), tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_pieces_must_divide_the_batch(tmp_path: Path) -> None:
+    with pytest.raises(BadArgument, match="expected a multiple"):
+        Trainer(LineStage(), replace(CONFIG, micro_batches=3), tmp_path, progress=False).run()
+
+
+def test_one_bad_gradient_is_skipped_and_counted_anew(tmp_path: Path) -> None:
+    class Hiccup(LineStage):
+        def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+            losses, report = super().training_forward(batch)
+            return {"loss": losses["loss"] * (math.nan if len(self.seen) in (3, 4, 8) else 1.0)}, report
+
+    stage = Hiccup()
+    trainer = Trainer(stage, replace(CONFIG, max_bad_steps=3), tmp_path, progress=False)
+    trainer.run()
+    assert trainer.bad_steps == 0 and torch.isfinite(stage.head[1].weight).all()
+    norms = {r["step"]: r["grad_norm"] for r in read_metrics(tmp_path) if "grad_norm" in r}
+    assert [step for step, norm in norms.items() if not math.isfinite(norm)] == [3, 4, 8]
+
+
+def test_sigterm_saves_at_the_step_boundary(tmp_path: Path) -> None:
+    class Told(LineStage):
+        def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+            if len(self.seen) == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().training_forward(batch)
+
+    assert run(Told(), tmp_path / "told") == {}
+    assert checkpointing.step_folders(tmp_path / "told" / "checkpoints")[0].name == "step-00000007"
+    whole = run(LineStage(), tmp_path / "whole")
+    assert run(LineStage(), tmp_path / "told", resume=True) == whole
+    assert losses(tmp_path / "told") == losses(tmp_path / "whole")
+
+
+def test_a_run_folder_belongs_to_one_process(tmp_path: Path) -> None:
+    with hold(tmp_path), pytest.raises(BadArgument, match="in use by another process"):
+        run(LineStage(), tmp_path)
+
+
+def test_a_line_that_a_crash_cut_off_is_forgotten(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path / "cut", until=7)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    run(LineStage(), tmp_path / "cut", resume=True)
+    run(LineStage(), tmp_path / "whole")
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_run_that_ended_ends_the_same_again(tmp_path: Path) -> None:
+    first = run(LineStage(), tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text().count("eval/")
+    assert run(LineStage(), tmp_path, resume=True) == first
+    assert (tmp_path / "metrics.jsonl").read_text().count("eval/") == before
+
+
+def test_frozen_weights_that_moved_are_noticed(tmp_path: Path) -> None:
+    class Leaking(LineStage):
+        def training_forward(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+            with torch.no_grad():
+                self.frozen.weight.add_(1e-3)
+            return super().training_forward(batch)
+
+    with pytest.raises(CheckpointCorrupt, match="frozen weights changed"):
+        run(Leaking(), tmp_path)
+
+
+def test_other_frozen_weights_are_refused_unless_forced(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path, until=5)
+    stage = LineStage()
+    with torch.no_grad():
+        stage.frozen.bias.add_(1.0)
+    trainer = Trainer(stage, CONFIG, tmp_path, progress=False)
+    with pytest.raises(BadArgument, match="weights of frozen parts"):
+        trainer.run(resume=True)
+    assert trainer.run(resume=True, force=True)
+
+
+def test_other_settings_of_the_stage_are_named(tmp_path: Path) -> None:
+    stage, other = LineStage(), LineStage()
+    stage.config, other.config = {"width": 4, "old": 1}, {"width": 5, "new": 2}  # type: ignore[attr-defined]
+    run(stage, tmp_path, until=5)
+    with pytest.raises(BadArgument, match=r"stage.width \(4, now 5\); expected"):
+        run(other, tmp_path, resume=True)
+
+
+def test_settings_that_change_no_weight_may_change(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path / "a", until=5)
+    other = replace(CONFIG, save_every=3, keep=4, evaluate_every=4)
+    Trainer(LineStage(), other, tmp_path / "a", progress=False).run(resume=True)
+    run(LineStage(), tmp_path / "whole")
+    assert losses(tmp_path / "a") == losses(tmp_path / "whole")
+
+
+def test_checkpoints_of_older_versions_resume(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path / "old", until=5)
+    newest = checkpointing.load_newest(tmp_path / "old" / "checkpoints")
+    assert newest is not None
+    meta = {k: newest.meta[k] for k in ("config", "stage", "seconds")}
+    for field in ("schedule", "micro_batches", "keep", "tensorboard"):
+        del meta["config"][field]
+    checkpointing.save(tmp_path / "old" / "checkpoints", checkpointing.Checkpoint(5, newest.tensors, meta))
+    run(LineStage(), tmp_path / "old", resume=True)
+    run(LineStage(), tmp_path / "whole")
+    assert losses(tmp_path / "old") == losses(tmp_path / "whole")
+
+
+def test_metrics_have_speed_memory_and_gradient_norm(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path)
+    rows = [r for r in read_metrics(tmp_path) if "loss" in r]
+    assert all({"samples_per_second", "memory_mb", "grad_norm", "lr", "seconds"} <= r.keys() for r in rows)
+    assert samples_per_second([{"step": 2, "seconds": 1.0}, {"step": 4, "seconds": 2.0}], 8) == 16.0
+    assert samples_per_second([], 8) is None
+
+
+def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = MetricsLog(tmp_path, step=0, last_step=3, tensorboard=True)
+    log.write(1, {"loss": 0.5, "eval/score": 1.0})
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {t: events.Scalars(t)[0].value for t in events.Tags()["scalars"]} == {
+        "train/loss": 0.5,
+        "eval/score": 1.0,
+    }
+
+
+def test_linear_decay_ends_where_it_should() -> None:
+    config = TrainerConfig(
+        steps=11, batch_size=1, learning_rate=1.0, warmup_steps=1, schedule="linear", final_lr_ratio=0.0
     )
-    command = [sys.executable, "-c", program]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True)
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        process = subprocess.Popen([*command, str(tmp_path / "killed")])
-        while not (tmp_path / "killed" / "metrics.jsonl").exists():
-            time.sleep(0.05)
-        time.sleep(float(rng.uniform(0.1, 4.0)))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True)
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert config.learning_rate_at(0) == 1.0
+    assert config.learning_rate_at(6) == pytest.approx(0.5) and config.learning_rate_at(11) == 0.0
+
+
+@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"log_every": 0}, {"keep": 1}, {"micro_batches": -1}])
+def test_bad_counts_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(BadArgument, match="expected whole numbers from 1"):
+        replace(CONFIG, **bad)  # type: ignore[arg-type]
+
+
+def test_a_mixture_keeps_its_shares_and_sees_each_source_in_epochs() -> None:
+    sampler = IndexSampler(
+        batch_size=10, seed=1, sources=(Source(size=7, weight=3.0), Source(size=500, weight=1.0))
+    )
+    drawn = np.concatenate([sampler.indices(step) for step in range(2 * PERIOD // 10)])
+    assert int((drawn < 7).sum()) == 1500
+    first = drawn[drawn < 7][: 7 * 100].reshape(100, 7)
+    assert all(sorted(row) == list(range(7)) for row in first)
+    assert sorted(drawn[drawn >= 7]) == list(range(7, 507))
+    assert sampler.state(60) == {"seed": 1, "epoch": 1, "position": 93}
+    halves = [sampler.indices(3, rank=r, world_size=2) for r in (0, 1)]
+    assert sorted(np.concatenate(halves)) == sorted(sampler.indices(3))
+
+
+def test_bad_sources_are_refused() -> None:
+    with pytest.raises(BadArgument, match="weight above 0"):
+        Source(size=3, weight=0.0)
+    mixed = IndexSampler(batch_size=1, seed=0, sources=(Source(size=1, weight=1e6), Source(size=1)))
+    with pytest.raises(BadArgument, match="share below 1 in 1000"):
+        mixed.indices(0)
+
+
+def test_own_data_mix_by_their_weights() -> None:
+    records: list[Any] = [object() for _ in range(6)]
+    apart, training = [records[:4], records[4:]], [*records[1:4], records[5]]
+    weighted = [SourceConfig(path="a", weight=1.0), SourceConfig(path="b", weight=3.0)]
+    expected = (Source(size=3, weight=1.0), Source(size=1, weight=3.0))
+    assert mixture(weighted, apart, training) == expected
+    assert mixture([SourceConfig(path="a"), SourceConfig(path="b")], apart, training) == ()
+    with pytest.raises(BadArgument, match="a weight for 1 of 2 sources, expected all or none"):
+        mixture([weighted[0], SourceConfig(path="b")], apart, training)
+
+
+def test_another_data_set_is_refused(tmp_path: Path) -> None:
+    run(LineStage(), tmp_path, until=5)
+    with pytest.raises(BadArgument, match="expected the same data set"):
+        run(LineStage(dataset_size=11), tmp_path, resume=True)
+
+
+def test_further_parameters_train_and_travel(tmp_path: Path) -> None:
+    stage = AlsoTrain(LineStage(), ["frozen.b*"])
+    trainer = Trainer(stage, CONFIG, tmp_path, progress=False)
+    assert set(trainer.trainable) == {"head.1.weight", "head.1.bias", "frozen.bias"}
+    trainer.run()
+    next_stage = LineStage()
+    AlsoTrain(next_stage, ["frozen.bias"], start=tmp_path / "result")
+    saved = load_file(tmp_path / "result" / ALSO_TRAINED)
+    assert torch.equal(next_stage.frozen.bias, saved["frozen.bias"])
+    with pytest.raises(WeightsMismatch, match="expected the 1 of `train_also`"):
+        AlsoTrain(LineStage(), ["frozen.weight"], start=tmp_path / "result")
+    with pytest.raises(BadArgument, match="is not a pattern of this stage's parameters"):
+        AlsoTrain(LineStage(), ["frozen.bais"])
+
+
+def test_the_table_counts_tied_parameters_once() -> None:
+    tied = nn.ModuleDict({"embed": nn.Embedding(3, 2), "head": nn.Linear(2, 3, bias=False)})
+    tied["head"].weight = tied["embed"].weight
+    assert trainable_table({"model": tied}) == {"model.embed": {"parameters": 6, "trainable": 6}}
+    assert part_of("model.llm.layers.0.q.lora_A.default.weight") == "model.llm (LoRA)"
+    assert part_of("model.output_projections.image.fc.weight") == "model.output_projections.image"
+    assert part_of("model.llm.lm_head.rows") == "model.llm (new rows)"
+
+
+def test_batches_move_whole() -> None:
+    moved = to_device({"a": [torch.ones(1)], "b": (CONFIG, torch.ones(2))}, torch.device("meta"))
+    assert moved["a"][0].device.type == moved["b"][1].device.type == "meta"
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "stages" / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_recipes_parse(path: Path) -> None:
+    config = read_config(path)
+    if "preset" in path.read_text():
+        name = next(stage for stage in STAGES if path.stem.endswith(stage))
+        stage_config(name, config.stage)
+
+
+def write(folder: Path, **more: Any) -> Path:
+    path = folder / "run.yaml"
+    trainer = {"steps": 5, "batch_size": 2, "learning_rate": 0.1}
+    path.write_text(json.dumps({"run_folder": "runs/x", "trainer": trainer, "stage": {}, **more}))
+    return path
+
+
+def test_settings_lie_over_the_file(tmp_path: Path) -> None:
+    settings = ["trainer.steps=10", "trainer.learning_rate=1e-3", "stage.system.llm=folder", "threads=2"]
+    config = read_config(write(tmp_path), settings)
+    assert (config.trainer.steps, config.trainer.learning_rate, config.threads) == (10, 0.001, 2)
+    assert config.stage == {"system": {"llm": "folder"}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.step=1", "did you mean `steps`"),
+        ("trainer", "expected key.of.a.field=value"),
+        ("run_folder.x=1", "expected the key of a field"),
+        ("threads=[", "expected a value as YAML writes it"),
+        ("preset=nextgpt", "did you mean `nextgpt-7b`"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(BadArgument, match=message):
+        read_config(write(tmp_path), [setting])

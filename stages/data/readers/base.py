@@ -45,6 +45,9 @@ class SourceConfig:
     """Fields of the data set that say nothing here; any other unknown field is an error."""
     split: str | None = None
     """Which split of a Hugging Face data set; None where there is only one."""
+    weight: float | None = None
+    """Share of the training samples that come from here, relative to the other sources; None for all of them
+    mixes the entries evenly."""
 
 
 class Bad(Exception):
