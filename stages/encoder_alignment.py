@@ -85,6 +85,7 @@ class EncoderAlignmentStage:
         self.opened = config.parts().open(fits=describable, converse=describe, what="media to describe")
         self.system, self.data = self.opened.system, self.opened.data
         self.dataset_size = None if self.data is None else len(self.data.training)
+        self.sources = () if self.data is None else self.data.sources
 
     def modules(self) -> dict[str, nn.Module]:
         """The whole model."""
