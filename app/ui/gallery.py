@@ -15,8 +15,9 @@ from anygen.errors import AnyGenError
 from .chat_settings import from_tags, keep
 from .components import ICONS, NAMES, describe_settings, empty_state, sentence_of, show_media, use_in_chat
 from .page_pictures import wave_of_file
-from .page_records import age, differences, file_name, rows_of, tags_of, zip_of
+from .page_records import age, differences, file_name, rows_of, settings_table, tags_of, zip_of
 from .services import session, store
+from .texts import literal
 
 PER_PAGE = 12
 """Media on one page."""
@@ -220,7 +221,7 @@ def _open(record: MediaRecord) -> None:
     with right:
         rows = rows_of(record)
         if rows:
-            st.table({"Setting": list(rows), "Value": list(rows.values())}, hide_index=True, hide_header=True)
+            settings_table(rows)
         else:
             st.caption(f"You attached this {NAMES[record.modality]}; the model did not make it.")
     with st.container(horizontal=True):
@@ -271,7 +272,7 @@ def _compare(records: Sequence[MediaRecord]) -> None:
     if different:
         table = {"Differs": list(different)}
         for number in range(len(records)):
-            table[str(number + 1)] = [values[number] for values in different.values()]
+            table[str(number + 1)] = [literal(values[number]) for values in different.values()]
         st.table(table, hide_index=True)
     else:
         st.caption("They were made with the same settings.")

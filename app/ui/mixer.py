@@ -24,7 +24,7 @@ from .components import (
     use_in_chat,
 )
 from .page_mix_near import near_gallery, near_toybox, similarity_chart
-from .page_records import rows_of
+from .page_records import rows_of, settings_table
 from .page_work import Work, show_ending, show_work, start_blend, vectors_of
 from .services import engine, session
 
@@ -187,9 +187,7 @@ def _outcome() -> None:
                     for n, v in rows_of(record).items()
                     if n in ("Seed", "Steps", "Guidance", "Made from")
                 }
-                st.table(
-                    {"Setting": list(rows), "Value": list(rows.values())}, hide_index=True, hide_header=True
-                )
+                settings_table(rows)
                 with st.container(horizontal=True):
                     if st.button("Use in chat", icon=":material/forum:", key="mixer_use"):
                         use_in_chat(record.id)

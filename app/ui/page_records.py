@@ -6,9 +6,11 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import streamlit as st
 
 from anygen.app.media_tags import MediaTags
 from anygen.app.store import MediaRecord
@@ -16,6 +18,7 @@ from anygen.config import from_json
 from anygen.errors import BadArgument
 
 from .components import NAMES, SUFFIXES
+from .texts import literal
 
 _WORDS: dict[str, str] = {
     "model": "Model",
@@ -99,12 +102,25 @@ def differences(records: Sequence[MediaRecord]) -> dict[str, list[str]]:
         records: from the store.
 
     Returns:
-        Name to one value a record, "-" where there is none.
+        Name to one value a record, a dash where there is none.
     """
     tables = [rows_of(record) for record in records]
     names = list(dict.fromkeys(name for table in tables for name in table))
-    columns = {name: [table.get(name, "-") for table in tables] for name in names}
+    columns = {name: [table.get(name, "\u2013") for table in tables] for name in names}
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def settings_table(rows: Mapping[str, str]) -> None:
+    """Draw names and values; what they hold is text, whatever it looks like.
+
+    Args:
+        rows: name to value.
+    """
+    st.table(
+        {"Setting": list(rows), "Value": [literal(value) for value in rows.values()]},
+        hide_index=True,
+        hide_header=True,
+    )
 
 
 def age(created: float, now: float | None = None) -> str:

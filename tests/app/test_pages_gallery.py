@@ -100,6 +100,17 @@ def test_opening_and_using(open_page: Any, shared: Any, made: list[str]) -> None
     assert kept["seed"] == 2 and kept["locked"] and kept["image"]["num_inference_steps"] == 25
 
 
+def test_settings_of_strangers_are_shown_as_text(open_page: Any, shared: Any) -> None:
+    stored = shared.workspace.add(SESSION, Image.fromarray(np.zeros((16, 16, 3), np.uint8)))
+    trap = "![x](https://example.org/x.png) - <b>bold</b>"
+    shared.store.add_media(SESSION, stored.id, settings=settings(1, prompt=trap))
+    page = open_page("gallery")
+    page.button(key=f"open_{stored.id}").click().run()
+    shown = page.table[0].value["Value"].iloc[-1]
+    assert not page.exception
+    assert shown.startswith("\\!\\[x\\]\\(https") and "\\<b" in shown
+
+
 def test_pages_of_a_full_gallery(open_page: Any, shared: Any) -> None:
     for seed in range(15):
         stored = shared.workspace.add(SESSION, Image.fromarray(np.full((16, 16, 3), seed, np.uint8)))
@@ -145,7 +156,7 @@ def test_words_for_settings() -> None:
     assert rows_of(record(settings=mixed))["Prompt"] == "why"
     assert rows_of(record(settings={})) == {} and tags_of(record(settings={"seed": "x"})) is None
     assert differences([record(), record(settings=settings(6))]) == {"Seed": ["5", "6"]}
-    assert differences([record(), record(settings={})])["Steps"] == ["25", "-"]
+    assert differences([record(), record(settings={})])["Steps"] == ["25", "\u2013"]
     assert file_name(record()) == "anygen-image-seed5-0f3a9c.png"
     assert file_name(record(modality="depth", settings={}), 7) == "007-depth-map.npy"
     assert [age(0, now) for now in (-5, 59, 61, 7300, 200_000)] == [
