@@ -25,6 +25,9 @@ CSS = """
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
 .st-key-examples button p { white-space: normal; }
+.st-key-examples button > div, [class*="st-key-open_"] button > div { width: 100%; justify-content: flex-start; }
+.st-key-examples button > div > *, [class*="st-key-open_"] button > div > * { justify-content: flex-start; }
+[class*="st-key-live_"], [class*="st-key-live_"] *, .st-key-engine_status * { opacity: 1 !important; }
 
 [data-testid="stChatMessage"] { padding: .9rem 1rem; gap: .8rem; }
 [data-testid="stChatMessage"]:has([class*="st-key-question_"]) {
@@ -51,7 +54,7 @@ CSS = """
 .st-key-composer_bar button { min-height: 2.1rem; }
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
 button:focus-visible, a:focus-visible,
-  textarea:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
+  [role="radio"]:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
   outline-offset: 2px; }
 
 @media (max-width: 640px) {
