@@ -25,7 +25,8 @@ CSS = """
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
 .st-key-examples button p { white-space: normal; }
-.st-key-examples button > div, [class*="st-key-open_"] button > div { width: 100%; justify-content: flex-start; }
+.st-key-examples button > div, [class*="st-key-open_"] button > div { width: 100%;
+  justify-content: flex-start; }
 .st-key-examples button > div > *, [class*="st-key-open_"] button > div > * { justify-content: flex-start; }
 [class*="st-key-live_"], [class*="st-key-live_"] *, .st-key-engine_status * { opacity: 1 !important; }
 
