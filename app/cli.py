@@ -16,6 +16,7 @@ from typing import NoReturn
 from anygen.errors import AnyGenError, Cancelled, NonFinite, OutOfMemory
 
 from .command_app import APP
+from .command_cache import CACHE
 from .command_chat import CHAT
 from .command_data import DATA
 from .command_embed import EMBED
@@ -30,7 +31,7 @@ from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, TRAIN, REPORT, EVAL, TOYBOX, IMPORT)
+    for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, CACHE, TRAIN, REPORT, EVAL, TOYBOX, IMPORT)
 }
 """Every command by its name, in the order of the help."""
 

@@ -6,6 +6,7 @@ media.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anygen.prompting import TrainingTurn
+from anygen.prompting import Prompt, TrainingTurn
 from anygen.toybox.dialogue_types import Dialogue, Signal
 from anygen.toybox.dialogues import make_dialogue, sample_dialogue
 
+from .caching.stored import TRAIN, StoredMedia, open_stored
 from .data.conversations import describable, describe
 from .data.model import Parts
 from .data.own import DataConfig
@@ -50,6 +52,8 @@ class EncoderAlignmentConfig:
     """Own data in place of the toybox."""
     describing: float = 0.6
     """Share of the toybox's plain captioning; the rest are other requests about media, answered in words."""
+    cache: str | None = None
+    """Folder that `anygen cache` fills: its samples are trained on, and no media are read or encoded."""
 
     def parts(self) -> Parts:
         """What is trained, and on what."""
@@ -82,10 +86,16 @@ class EncoderAlignmentStage:
 
     def __init__(self, config: EncoderAlignmentConfig) -> None:
         self.config = config
-        self.opened = config.parts().open(fits=describable, converse=describe, what="media to describe")
+        self.stored = open_stored(self.name, config)
+        self.opened = config.parts().open(
+            stored=StoredMedia() if self.stored else None,
+            fits=describable, converse=describe, what="media to describe",
+        )  # fmt: skip
         self.system, self.data = self.opened.system, self.opened.data
         self.dataset_size = None if self.data is None else len(self.data.training)
         self.sources = () if self.data is None else self.data.sources
+        if self.stored is not None:
+            self.dataset_size, self.sources = self.stored.count(), self.stored.index.sources
 
     def modules(self) -> dict[str, nn.Module]:
         """The whole model."""
@@ -99,9 +109,14 @@ class EncoderAlignmentStage:
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
         """Dialogues about media, in groups of like length."""
         groups_rng = np.random.default_rng((22, int(indices[0])))
+        return self.system.grouped(self.training_prompts(indices), groups_rng, parts=3)
+
+    def training_prompts(self, indices: Iterable[int]) -> list[Prompt]:
+        """The samples at `indices`: out of the cache, of own data, or of the toybox."""
+        if self.stored is not None:
+            return self.stored.prompts(TRAIN, indices)
         if self.data is not None:
-            prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
-            return self.system.grouped(prompts, groups_rng, parts=3)
+            return self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
         conversations = []
         for index in indices:
             rng = np.random.default_rng((toybox_seed(self.config.system), 21, int(index)))
@@ -110,7 +125,28 @@ class EncoderAlignmentStage:
             else:
                 dialogue = with_media(rng)
             conversations.append(without_signals(dialogue))
-        return self.system.groups(conversations, groups_rng, parts=3)
+        return [self.system.builder.encode(turns, add_generation_prompt=False) for turns in conversations]
+
+    def evaluation_prompts(self) -> dict[str, list[Prompt]]:
+        """What an evaluation looks at, by part of it."""
+        if self.stored is not None:
+            return self.stored.evaluation()
+        builder = self.system.builder
+        if self.data is not None:
+            return {"held_out": self.data.held_out_prompts(builder, self.opened.lead_ins)}
+        found = {}
+        for direction in DESCRIBING:
+            for group_name, held_out in (("seen", False), ("held_out", True)):
+                if held_out and direction not in DESCRIBING[:2]:
+                    continue
+                rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 23, held_out))
+                turns = [
+                    without_signals(make_dialogue(direction, rng, held_out=held_out, split="eval"))
+                    for _ in range(64)
+                ]
+                prompts = [builder.encode(t, add_generation_prompt=False) for t in turns]
+                found[f"{group_name}/{direction}"] = prompts
+        return found
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Mean cross-entropy over all answers' tokens."""
@@ -124,26 +160,18 @@ class EncoderAlignmentStage:
 
     def evaluate(self) -> dict[str, float]:
         """Share of captions right to the letter, seen and held out; on own data, held-out losses."""
-        if self.data is not None:
-            return caption_scores(
-                self.system, self.data.held_out_prompts(self.system.builder, self.opened.lead_ins)
-            )
+        found = self.evaluation_prompts()
+        if self.config.data is not None:
+            return caption_scores(self.system, found.get("held_out", []))
         scores = {}
-        for direction in DESCRIBING:
-            for group_name, held_out in (("seen", False), ("held_out", True)):
-                if held_out and direction not in DESCRIBING[:2]:
-                    continue
-                rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 23, held_out))
-                dialogues = [
-                    make_dialogue(direction, rng, held_out=held_out, split="eval") for _ in range(64)
-                ]
-                right = []
-                turns = [without_signals(d) for d in dialogues]
-                for group in self.system.groups(turns, rng, parts=2, held_out=held_out):
-                    logits = self.system.forward(group, return_logits=True).logits
-                    assert logits is not None
-                    right.append(exact_answers(logits, group.prompts.labels))
-                scores[f"{group_name}/{direction}"] = float(torch.cat(right).float().mean())
+        for name, prompts in found.items():
+            held_out, right = name.startswith("held_out"), []
+            rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 24, held_out))
+            for group in self.system.grouped(prompts, rng, parts=2, held_out=held_out):
+                logits = self.system.forward(group, return_logits=True).logits
+                assert logits is not None
+                right.append(exact_answers(logits, group.prompts.labels))
+            scores[name] = float(torch.cat(right).float().mean())
         return scores
 
     def save(self, folder: Path) -> None:

@@ -85,7 +85,7 @@ class RecordLatents:
         for group, output in zip(groups, outputs, strict=True):
             targets: list[At] = [p.item for p in group.prompts.signals if p.modality is self.modality]
             for row, target in enumerate(targets):
-                if len(latents) < self._samples and target.medium.source is not None:
+                if len(latents) < self._samples and self._shows(target):
                     latents.append(self._latents(target))
                     states.append(output.signal_states[self.modality][row])
                     embeds.append(output.signal_embeds[self.modality][row])
@@ -100,6 +100,13 @@ class RecordLatents:
             self._decoder.spec,
             generator=torch.Generator().manual_seed(int(torch.randint(2**62, ()).item())),
         )
+
+    def _shows(self, target: At) -> bool:
+        return target.medium.source is not None
+
+    def latents(self, target: At) -> Tensor | None:
+        """The latents of what a signal is to show; None where only its caption is known."""
+        return self._latents(target) if self._shows(target) else None
 
     def _latents(self, target: At) -> Tensor:
         medium, parts = target.medium, self._decoder.parts

@@ -23,7 +23,7 @@ from anygen.modality import Modality
 from anygen.model import AnyGenModel
 from anygen.prompting import PromptBuilder
 
-from ..system import System, SystemConfig, build_system, save_trained
+from ..system import Media, System, SystemConfig, build_system, save_trained
 from .media import LoadedEncoder, RecordMedia
 from .own import DataConfig, OwnData
 
@@ -87,19 +87,24 @@ class Parts:
         if self.model is not None and self.data is None:
             raise BadArgument("found `model` without `data`, expected the data to train it on; add `data`")
 
-    def open(self, **use: Any) -> Opened:
+    def open(self, *, stored: Media | None = None, **use: Any) -> Opened:
         """Load everything.
 
         Args:
+            stored: Stands for all media where they come out of a cache; then no data are read.
             use: What `OwnData` takes: which records the stage has a use for, and what it makes of them.
 
         Raises:
             BadArgument: A bad entry of the data.
             MissingPart: The model lacks a part.
         """
+        if stored is not None:
+            if self.model is not None:
+                return open_folder(self.model, None, stored)
+            assert self.system is not None
+            return Opened(system=build_system(self.system, lambda e, p: stored))
         data = OwnData(self.data, **use) if self.data is not None else None
         if self.model is not None:
-            assert data is not None
             return open_folder(self.model, data)
         assert self.system is not None
         if data is None:
@@ -109,12 +114,13 @@ class Parts:
         return Opened(system=system, data=data)
 
 
-def open_folder(name: str, data: OwnData) -> Opened:
+def open_folder(name: str, data: OwnData | None, stored: Media | None = None) -> Opened:
     """The system of a model folder, with a data set's media.
 
     Args:
         name: Bundled name, folder or hub id.
-        data: What it will be trained on.
+        data: What it will be trained on; None where `stored` stands for it.
+        stored: Media out of a cache.
 
     Raises:
         MissingPart: The model lacks a part.
@@ -138,9 +144,12 @@ def open_folder(name: str, data: OwnData) -> Opened:
         num_slot_tokens=loaded.config.input_projection.num_tokens,
         context_length=loaded.config.llm.context_length,
     )
-    if loaded.model.encoder is None:
+    media = stored
+    if media is None and loaded.model.encoder is None:
         raise MissingPart(f"the model {name} has no encoder, expected one; use a whole model folder")
-    media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
+    if media is None:
+        assert data is not None
+        media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)
     origin = ModelFolder(folder=folder, config=loaded.config, decoders=decoders)
     return Opened(system=system, data=data, origin=origin)
