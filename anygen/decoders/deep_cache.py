@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadArgument
+from .defaults import MAX_INTERVAL
 
 NETWORKS = ("UNet2DConditionModel", "UNet3DConditionModel")
 """Networks that have a way down and a way up."""
 DEPTH = 2
 """Layers of the way up that every call computes: 1 reuses the most, more follow the sample closer."""
-MAX_INTERVAL = 20
-"""Longest time between two calls of the whole network."""
 
 
 @dataclass(frozen=True)

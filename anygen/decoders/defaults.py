@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_INTERVAL = 20
+"""Longest time, in steps, for which a UNet's deep features may be kept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderDefaults:

@@ -70,9 +70,11 @@ def _stable_diffusion(folder: Path) -> Described:
     unet, factor = _sd_sizes(folder)
     text = read_json(folder / "text_encoder" / "config.json")
     spec = ConditioningSpec(tokens=text["max_position_embeddings"], width=unet["cross_attention_dim"])
-    distilled = {"num_inference_steps": 4, "guidance_scale": 8.5} if unet.get("time_cond_proj_dim") else {}
     side = unet["sample_size"] * factor
-    return spec, DecoderDefaults(height=side, width=side, **distilled)
+    if unet.get("time_cond_proj_dim"):  # distilled with guidance: LCM's defaults
+        defaults = DecoderDefaults(num_inference_steps=4, guidance_scale=8.5, height=side, width=side)
+        return spec, defaults
+    return spec, DecoderDefaults(height=side, width=side)
 
 
 def _sdxl(folder: Path) -> Described:
@@ -276,7 +278,7 @@ def layout_of(modality: Modality, pipeline: str | None = None) -> Layout:
     Raises:
         BadArgument: No family of this modality has that name.
     """
-    known = [layout for layout in LAYOUTS if layout.modality is modality]
+    known = [layout for layout in LAYOUTS if layout.modality == modality]
     for layout in known:
         if pipeline is None or pipeline == layout.pipeline or pipeline in layout.aliases:
             return layout

@@ -301,7 +301,7 @@ class DecoderParts:
         if name.startswith("tokenizer"):
             _, named = read_json(self.folder / "model_index.json", "{}").get(name) or (None, None)
             return load_tokenizer(source, named)
-        kind = self.modality.value
+        kind = str(self.modality)
         network = load_network(name, library, class_name, source, dtype=self._dtype_of(name), modality=kind)
         return network.to(self.device).requires_grad_(False)
 

@@ -43,7 +43,7 @@ def fit_preview(vae: Any, kind: str = "picture") -> Tensor:
     modes = vae.encode(given[:, :, None] if kind == "clip" else given).latent_dist.mode()
     latents = to_denoiser(vae, modes).float().cpu()
     latents = latents[:, :, 0] if kind == "clip" else latents
-    pooled = F.adaptive_avg_pool2d(data, latents.shape[-2:])
+    pooled = F.adaptive_avg_pool2d(data, (latents.shape[-2], latents.shape[-1]))
     rows = latents.movedim(1, -1).flatten(0, -2)
     rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
     return torch.linalg.lstsq(rows, pooled.movedim(1, -1).flatten(0, -2), driver="gelsd").solution

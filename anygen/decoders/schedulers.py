@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadArgument
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEDULERS = (
     "CosineDPMSolverMultistepScheduler",
@@ -76,11 +77,19 @@ def choose(scheduler: Any, name: str | None) -> Any:
             f"scheduler: found {name!r}, expected {expected}; leave it out for the decoder's own"
         )
     class_name, changes = table[name]
-    if flow:
-        shift = config.get("flow_shift", config.get("shift", 1.0))
-        sigmas = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
-        changes = {**changes, **({"shift": shift} if class_name.startswith("FlowMatch") else sigmas)}
-    return scheduler_class(class_name).from_config(config, **changes)
+    chosen = scheduler_class(class_name)
+    if not flow:
+        return chosen.from_config(config, **changes)
+    shift = config.get("flow_shift", config.get("shift", 1.0))
+    if class_name.startswith("FlowMatch"):
+        return chosen(num_train_timesteps=config.num_train_timesteps, shift=shift)
+    return chosen(
+        num_train_timesteps=config.num_train_timesteps,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=shift,
+        **changes,
+    )
 
 
 def scheduler_class(name: str) -> Any:

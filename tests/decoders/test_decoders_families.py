@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,7 @@ def reference(decoder: Any, **changes: Any) -> Any:
     if parts.layout.pipeline == "StableUnCLIPImg2ImgPipeline":
         sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
         unused = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, image_size=8, patch_size=4))
+        modules["image_normalizer"] = copy.deepcopy(modules["image_normalizer"])  # its weights are replaced
         pipe: Any = StableUnCLIPImg2ImgPipeline(feature_extractor=None, image_encoder=unused, **modules)
     elif parts.layout.pipeline == "WanPipeline":
         pipe = WanPipeline(**modules)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from anygen.decoders.mel import FFT_SIZE, HOP, MEL_BINS, log_mel
+from anygen.decoders.mel import FFT_SIZE, HOP, log_mel
 from anygen.errors import BadArgument
 
 

@@ -1,0 +1,189 @@
+"""How fast the decoders sample, as ratios inside one run, and what the shortcuts cost in quality.
+
+Times are CPU seconds of this process on one thread, so that a busy machine does not blur them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
+
+import anygen
+from anygen.decoders import open_decoder
+from anygen.decoders.base import ConditioningSpec
+from anygen.decoders.sampler import denoise
+from anygen.decoders.schedulers import choose
+from anygen.modality import Modality
+from anygen.stages.evaluation.grade import grade
+from anygen.toybox import caption, sample_scene
+
+CHANNELS = (64, 128, 256, 256)
+"""A fifth of Stable Diffusion's widths, in its ratios."""
+TOKENS = ConditioningSpec(tokens=16, width=64)
+
+
+def seconds(work: Callable[[], Any], repeats: int = 2) -> float:
+    """CPU seconds of the faster of some runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def unets() -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Random UNets of Stable Diffusion's and Zeroscope's size ratios, and the latents of one sample.
+
+    32 x 32 positions keep the ratio of positions to width, and so of attention to convolution, near that of
+    Stable Diffusion at 64 x 64.
+    """
+    torch.manual_seed(0)
+    common: dict[str, Any] = {
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 2,
+        "block_out_channels": CHANNELS,
+        "cross_attention_dim": TOKENS.width,
+        "sample_size": 32,
+    }
+    down, up = ["CrossAttnDownBlock"] * 3 + ["DownBlock"], ["UpBlock"] + ["CrossAttnUpBlock"] * 3
+    flat = UNet2DConditionModel(
+        **common,
+        down_block_types=tuple(f"{name}2D" for name in down),
+        up_block_types=tuple(f"{name}2D" for name in up),
+        attention_head_dim=8,
+    )
+    deep = UNet3DConditionModel(
+        **common,
+        down_block_types=tuple(f"{name}3D" for name in down),
+        up_block_types=tuple(f"{name}3D" for name in up),
+        attention_head_dim=32,
+    )
+    return {"UNet2D": (flat.eval(), (4, 32, 32)), "UNet3D": (deep.eval(), (4, 4, 16, 16))}
+
+
+def cache_speed(scheduler: Any) -> dict[str, float]:
+    """How many times faster 50 (3-D: 12) guided steps are with deep features kept for 3 steps."""
+    found = {}
+    for name, (unet, shape) in unets().items():
+        latents = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+        embeds = torch.randn(1, TOKENS.tokens, TOKENS.width, generator=torch.Generator().manual_seed(1))
+        steps = 50 if name == "UNet2D" else 12
+
+        run = partial(
+            denoise,
+            unet,
+            scheduler,
+            latents,
+            embeds,
+            TOKENS,
+            num_inference_steps=steps,
+            guidance_scale=3.0,
+            negative_prompt_embeds=torch.zeros_like(embeds),
+        )
+        whole, kept = seconds(run, 1), seconds(partial(run, cache_interval=3), 1)
+        found[f"{name}, {steps} steps: cache_interval=3 is faster by"] = whole / kept
+    return found
+
+
+def toybox_quality(decoder: Any, count: int) -> dict[str, float]:
+    """Share of attributes that the oracle reads right, and CPU seconds, of several ways to sample."""
+    rng = np.random.default_rng((0, 8))
+    expected = [sample_scene(rng).revealed(Modality.IMAGE) for _ in range(count)]
+    embeds = decoder.encode_text([caption(scene) for scene in expected])
+    ways: dict[str, dict[str, Any]] = {
+        "50 steps": {"num_inference_steps": 50},
+        "50 steps, cache_interval=2": {"num_inference_steps": 50, "cache_interval": 2},
+        "50 steps, cache_interval=3": {"num_inference_steps": 50, "cache_interval": 3},
+        "50 steps, cache_interval=5": {"num_inference_steps": 50, "cache_interval": 5},
+        "20 steps": {"num_inference_steps": 20},
+        "20 steps, dpmpp_2m": {"num_inference_steps": 20, "scheduler": "dpmpp_2m"},
+        "8 steps, lcm (not distilled)": {"num_inference_steps": 8, "scheduler": "lcm"},
+    }
+    found = {}
+    for name, options in ways.items():
+        made: list[Any] = []
+        start = time.process_time()
+        for first in range(0, count, 16):
+            rows = embeds[first : first + 16]
+            made += decoder(rows, seeds=list(range(first, first + len(rows))), **options)
+        found[f"toybox, {name}: seconds"] = time.process_time() - start
+        scores = grade(Modality.IMAGE, made, expected).values()
+        found[f"toybox, {name}: right"] = sum(right for right, _ in scores) / sum(n for _, n in scores)
+    return found
+
+
+def guidance(decoder: Any) -> dict[str, float]:
+    """What one call for both halves saves over two, and a stored unconditional embedding over encoding it."""
+    parts = decoder.parts
+    unet, embeds = parts.unet, decoder.encode_text(["a red star"])
+    sample, step = torch.randn(1, unet.config.in_channels, 16, 16), torch.tensor([500])
+    both, twice = torch.cat([parts.negative_prompt_embeds, embeds]), torch.cat([sample, sample])
+
+    def apart() -> None:
+        for half in (parts.negative_prompt_embeds, embeds):
+            for _ in range(20):
+                unet(sample, step, encoder_hidden_states=half)
+
+    def together() -> None:
+        for _ in range(20):
+            unet(twice, step, encoder_hidden_states=both)
+
+    with torch.inference_mode():
+        together()
+        ratio = seconds(apart, 3) / seconds(together, 3)
+        encoded = seconds(lambda: decoder.encode_text([""]))
+        stored = seconds(lambda: decoder.negative_prompt_embeds)
+    return {
+        "two calls over one for guidance": ratio,
+        "unconditional embedding: encoding it, milliseconds": encoded * 1000,
+        "unconditional embedding: stored, milliseconds": stored * 1000,
+    }
+
+
+def batches(decoder: Any) -> dict[str, float]:
+    """A batch of 8 over 8 single samples, 10 steps."""
+    embeds = decoder.encode_text([f"a {color} star" for color in ("red", "blue", "green", "white")] * 2)
+    together = seconds(lambda: decoder(embeds, seeds=list(range(8)), num_inference_steps=10))
+
+    def alone() -> None:
+        for row in range(8):
+            decoder(embeds[row : row + 1], seeds=[row], num_inference_steps=10)
+
+    return {"a batch of 8 over 8 singles": together / seconds(alone)}
+
+
+def main() -> None:
+    """Run everything and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--count", type=int, default=64, help="toybox scenes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    decoder = open_decoder(
+        Modality.IMAGE, Path(anygen.__file__).parent / "bundled/toybox-tiny/decoders/image"
+    )
+    decoder.parts.load(text_encoder=True)
+    with torch.inference_mode():
+        found = cache_speed(choose(decoder.parts.scheduler, "ddim"))
+    found |= guidance(decoder) | batches(decoder) | toybox_quality(decoder, arguments.count)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    for name, value in found.items():
+        sys.stdout.write(f"{name:<58} {value:8.3f}\n")
+
+
+if __name__ == "__main__":
+    main()
