@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from anygen.config import AnyGenConfig, GenerationConfig, unknown_name
+from anygen.decoders.defaults import MAX_INTERVAL
+from anygen.decoders.schedulers import NAMED
 from anygen.errors import BadArgument, MissingPart
 from anygen.modality import GENERATED, Modality
 
@@ -21,13 +23,15 @@ class Range:
     """The values that one option may have."""
 
     kind: type
-    """int, float or bool."""
+    """int, float, bool or str."""
     low: float = -math.inf
     """Smallest value."""
     high: float = math.inf
     """Largest value."""
     multiple_of: int = 1
     """What a whole number must be a multiple of."""
+    choices: tuple[str, ...] = ()
+    """What a text may be."""
 
     def check(self, name: str, value: Any) -> Any:
         """Check a value.
@@ -45,6 +49,10 @@ class Range:
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise BadArgument(f"`{name}` is {_shown(value)}, expected True or False.")
+            return value
+        if self.kind is str:
+            if value not in self.choices:
+                raise BadArgument(f"`{name}` is {_shown(value)}, expected one of {', '.join(self.choices)}.")
             return value
         number = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
         allowed = (int, float) if self.kind is float else (int,)
@@ -71,6 +79,12 @@ def _shown(value: Any) -> str:
 _STEPS = Range(kind=int, low=1, high=1000)
 _GUIDANCE = Range(kind=float, low=0, high=100)
 _SIDE = Range(kind=int, low=8, high=4096, multiple_of=8)
+_SAMPLING = {
+    "num_inference_steps": _STEPS,
+    "guidance_scale": _GUIDANCE,
+    "scheduler": Range(kind=str, choices=tuple(NAMED)),
+    "cache_interval": Range(kind=int, low=1, high=MAX_INTERVAL),
+}
 
 TEXT_OPTIONS: dict[str, Range] = {
     "max_new_tokens": Range(kind=int, low=1, high=100_000),
@@ -82,19 +96,16 @@ TEXT_OPTIONS: dict[str, Range] = {
 
 MEDIA_OPTIONS: dict[Modality, dict[str, Range]] = {
     Modality.IMAGE: {
-        "num_inference_steps": _STEPS,
-        "guidance_scale": _GUIDANCE,
+        **_SAMPLING,
         "height": _SIDE,
         "width": _SIDE,
     },
     Modality.AUDIO: {
-        "num_inference_steps": _STEPS,
-        "guidance_scale": _GUIDANCE,
+        **_SAMPLING,
         "audio_length_in_s": Range(kind=float, low=0.1, high=120),
     },
     Modality.VIDEO: {
-        "num_inference_steps": _STEPS,
-        "guidance_scale": _GUIDANCE,
+        **_SAMPLING,
         "height": _SIDE,
         "width": _SIDE,
         "num_frames": Range(kind=int, low=1, high=512),
