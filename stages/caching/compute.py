@@ -121,7 +121,7 @@ def _targets(system: System, prompts: Sequence[Prompt]) -> dict[tuple[Modality, 
     for prompt in prompts:
         for placed in prompt.signals:
             wanted.setdefault(placed.modality, {})[system.media.caption(placed.item)] = None
-    found = {}
+    found: dict[tuple[Modality, str], Tensor] = {}
     for modality, captions in wanted.items():
         names = list(captions)
         for start in range(0, len(names), 64):

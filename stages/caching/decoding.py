@@ -59,13 +59,11 @@ class StoredModel(nn.Module):
 
     Args:
         projections: By modality.
-        width: Of the language model's hidden states.
     """
 
-    def __init__(self, projections: dict[str, OutputProjection], width: int) -> None:
+    def __init__(self, projections: dict[str, OutputProjection]) -> None:
         super().__init__()
         self.output_projections = nn.ModuleDict(dict(projections))
-        self.width = width
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +95,8 @@ class StoredSystem(System):
         for name, arguments in parts["projections"].items():
             projections[name] = OutputProjection(**arguments)
             projections[name].load_state_dict(load_file(start / "output_projections" / f"{name}.safetensors"))
-        model: Any = StoredModel(projections, parts["width"])
+        model: Any = StoredModel(projections)
+        self._width: int = parts["width"]
         self.model: AnyGenModel = model
         self.media = StoredMedia()
         self.tokens = SignalTokens(
@@ -139,7 +138,7 @@ class StoredSystem(System):
         device = self.model.device
         stacked = {m: torch.stack(rows).float().to(device) for m, rows in states.items()}
         return ModelOutput(
-            hidden_states=torch.zeros(len(group.prompts.input_ids), 0, self.model.width, device=device),
+            hidden_states=torch.zeros(len(group.prompts.input_ids), 0, self._width, device=device),
             signal_states=stacked,
             signal_embeds={m: self._embeds[m].to(device).expand_as(s) for m, s in stacked.items()},
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class CacheJob:
     def estimate(self) -> Estimate:
         """Size and time, from a few samples that were computed."""
         seconds, size, count = self._probe
-        finished = [s for s in self.shards if self._finished(s) is not None]
+        finished = self.finished.values()
         left = sum(s.end - s.begin for s in self.shards) - sum(s.end - s.begin for s in finished)
         total = sum(self.splits.values())
         return Estimate(
@@ -154,17 +155,18 @@ class CacheJob:
             seconds=seconds / count * left / min(self.options.workers, max(1, len(self.shards))),
         )
 
-    def _finished(self, shard: Shard) -> Shard | None:
-        """The finished shard, verified; None where it must be computed."""
-        try:
-            done = self._index_shards().get(shard.file) or from_json(
-                Shard, unseal(note_of(self.folder, shard))
-            )
-            verify_shard(self.folder, done)
-        except AnyGenError:
-            return None
-        same = (done.split, done.begin, done.end) == (shard.split, shard.begin, shard.end)
-        return done if same else None
+    @cached_property
+    def finished(self) -> dict[str, Shard]:
+        """Shards of a run before, by their files; each is verified when this is first asked for."""
+        listed, found = self._index_shards(), {}
+        for shard in self.shards:
+            with contextlib.suppress(AnyGenError):
+                note = note_of(self.folder, shard)
+                done = listed.get(shard.file) or from_json(Shard, unseal(note))
+                if (done.split, done.begin, done.end) == (shard.split, shard.begin, shard.end):
+                    verify_shard(self.folder, done)
+                    found[shard.file] = done
+        return found
 
     def _index_shards(self) -> dict[str, Shard]:
         try:
@@ -192,7 +194,7 @@ class CacheJob:
             for draft in (self.folder / SHARDS).glob(".*.tmp"):
                 draft.unlink()
             parts = self._start()
-            done = {s.file: found for s in self.shards if (found := self._finished(s)) is not None}
+            done = dict(self.finished)
             missing = [shard for shard in self.shards if shard.file not in done]
             on_shard(len(done), len(self.shards))
             for shard in self._computed(missing):
@@ -308,11 +310,17 @@ def _begin(name: str, config: dict[str, Any], options: CacheOptions) -> None:
     """In a new process: one thread, the stage, and an end when the parent ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):
         torch.set_num_interop_threads(1)
     _SUBJECT.append((_subject(name, config, options), options))
+
+
+def _follow(parent: Any) -> None:
+    """End with the parent: a worker of a killed command would wait for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _work(shard: Shard, folder: Path) -> Shard:

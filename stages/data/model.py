@@ -145,9 +145,9 @@ def open_folder(name: str, data: OwnData | None, stored: Media | None = None) ->
         context_length=loaded.config.llm.context_length,
     )
     media = stored
-    if media is None and loaded.model.encoder is None:
-        raise MissingPart(f"the model {name} has no encoder, expected one; use a whole model folder")
     if media is None:
+        if loaded.model.encoder is None:
+            raise MissingPart(f"the model {name} has no encoder, expected one; use a whole model folder")
         assert data is not None
         media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -275,7 +276,9 @@ def test_the_command_tells_what_is_ahead_works_and_exports(
     with tarfile.open(tmp_path / "tars" / "train-00000.tar") as tar:
         names = tar.getnames()
         assert names[:2] == ["train-0000000.json", "train-0000000.0.vector.npy"] and len(names) == 8
-        vector = np.load(tar.extractfile(names[1]))  # type: ignore[arg-type]
+        member = tar.extractfile(names[1])
+        assert member is not None
+        vector = np.load(io.BytesIO(member.read()))
     assert vector.dtype == np.float16 and np.linalg.norm(vector.astype(float)) == pytest.approx(1, abs=1e-3)
     assert main(command) == 0
     assert "3 shards, 3 of them finished" in capsys.readouterr().out
