@@ -27,7 +27,7 @@ _STATES = {
     "failed": ("red", ":material/error:"),
     "closed": ("gray", ":material/power_settings_new:"),
 }
-_TRAINED, _FROZEN = "trained by the alignment", "frozen"
+_TRAINED, _FROZEN = "trained", "frozen"
 
 
 def page() -> None:

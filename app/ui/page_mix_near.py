@@ -75,7 +75,7 @@ def similarity_chart(labels: Sequence[str], vectors: np.ndarray, blend: np.ndarr
         text=alt.Text("cosine:Q", format="+.2f"),
         color=alt.condition("abs(datum.cosine) > 0.55", alt.value("#ffffff"), alt.value("#23252e")),
     )
-    return (cells + words).properties(height=46 * len(names) + 60)
+    return (cells + words).properties(height=46 * len(names) + 60, padding={"right": 24})
 
 
 def nearest(blend: np.ndarray, vectors: np.ndarray, count: int = NEAREST) -> list[tuple[int, float]]:
