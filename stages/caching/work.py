@@ -109,9 +109,9 @@ class CacheJob:
         self.name, self.options, self.folder = name, options, Path(parsed.cache)
         self._config = {key: value for key, value in config.items() if key != "cache"}
         self._parsed = stage_config(name, self._config)
+        subject = _subject(name, self._config, options)  # first: the toybox's features may come of it
         self.identity = identity(name, self._parsed)
         self._check_folder()
-        subject = _subject(name, self._config, options)
         self.splits, self._probe = subject.splits, _probe(subject, options)
         self.sources = tuple(getattr(subject.stage, "sources", ()))
         self._subject: Subject | None = subject
@@ -132,7 +132,10 @@ class CacheJob:
         if self.folder.exists() and not self.folder.is_dir():
             raise BadArgument(f"{self.folder} is a file, expected a folder for the cache; name another")
         if plan.is_file():
-            others = list(differences(unseal(plan), self.plan))
+            try:
+                others = list(differences(unseal(plan), self.plan))
+            except CheckpointCorrupt:
+                others = [f"{PLAN} is damaged"]
             if others:
                 raise BadArgument(
                     f"found in {self.folder} a cache of something else ({'; '.join(others)}); "

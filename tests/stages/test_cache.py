@@ -299,6 +299,11 @@ def test_jobs_that_make_no_sense_are_refused(tiny_folder: Path, folder: Path, tm
     (tmp_path / "cache").write_text("x")
     with pytest.raises(BadArgument, match="is a file, expected a folder for the cache"):
         CacheJob("encoder-alignment", settings, EXACT)
+    spoilt = tmp_path / "spoilt"
+    spoilt.mkdir()
+    (spoilt / "plan.json").write_text("{}")
+    with pytest.raises(BadArgument, match=r"plan.json is damaged\); remove it, or cache into a new folder"):
+        CacheJob("encoder-alignment", settings | {"cache": str(spoilt)}, EXACT)
     with pytest.raises(BadArgument, match="holds other files and no cache"):
         CacheJob("encoder-alignment", settings | {"cache": str(folder)}, EXACT)
 
