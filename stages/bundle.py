@@ -40,6 +40,7 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("encoder-alignment", "encoder-alignment"),
     ("decoder-alignment", "decoder-alignment"),
     ("instruction-tuning", "instruction-tuning"),
+    ("instruction-refine", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -58,6 +59,7 @@ WHAT: dict[str, str] = {
     "encoder-alignment": "input projection",
     "decoder-alignment": "output projections and signal rows",
     "instruction-tuning": "LoRA and all projections",
+    "instruction-refine": "the same, to the end",
 }
 
 
@@ -84,8 +86,8 @@ def train(model: str, names: list[str] | None = None) -> None:
 
 def assemble(model: str, folder: Path) -> None:
     """Put the results of all steps into one model folder, with a card that says how each came about."""
-    tuning = run.read_config(recipe_path(model, "instruction-tuning"))
-    config = from_json(SystemConfig, tuning.stage["system"], where="instruction-tuning.yaml")
+    tuning = run.read_config(recipe_path(model, RECIPE[-1][0]))
+    config = from_json(SystemConfig, tuning.stage["system"], where=f"{RECIPE[-1][0]}.yaml")
     system = build_system(replace(config, start=str(Path(tuning.run_folder) / "result")))
     decoders = {
         m: Path(run.read_config(recipe_path(model, f"{m}-diffusion")).run_folder) / "result"

@@ -28,7 +28,9 @@ class FeatureConfig:
     """How many vectors of what."""
 
     renders: int = 4000
-    """Vectors per modality, shared out evenly over all that it can reveal (at least two each)."""
+    """Vectors per modality, shared out evenly over all that it can reveal."""
+    at_least: int = 2
+    """Vectors of each combination all the same: films reveal so much that their share is small."""
     perturbed: float = 0.6
     """Share of renders with the binding stage's noise, zoom and blur; the rest are clean."""
     seed: int = 0
@@ -115,7 +117,7 @@ def _compute(
     held_out: bool,
 ) -> Tensor:
     keys = revealed_keys(modality, held_out=held_out)
-    each = max(2, config.renders // len(keys))
+    each = max(config.at_least, config.renders // len(keys))
     rng = np.random.default_rng((config.seed, list(Modality).index(modality), held_out))
     scenes = [_complete(modality, key, rng) for key in keys for _ in range(each)]
     vectors = torch.cat(list(_encode(modality, scenes, encoder, processor, config, rng)))
