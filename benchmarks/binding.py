@@ -82,7 +82,8 @@ def train(name: str, folder: Path, budget: int | None) -> tuple[int | None, dict
     started = time.process_time()
     trainer = Trainer(stage, replace(run.trainer, steps=steps), folder / name, progress=False)
     parameters = sum(p.numel() for p in trainer.trainable.values())
-    trainer.run(resume=True)
+    if not trainer.run(resume=True):
+        raise SystemExit(f"stopped at step {trainer.step} of {name}; run this again to go on")
     cost = {
         "steps": steps,
         "flops_per_step": each,
