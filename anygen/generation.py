@@ -17,9 +17,11 @@ from torch import Tensor
 
 from .config import GenerationConfig
 from .errors import BadArgument, Cancelled, LimitExceeded, MissingPart, NonFinite
+from .llm import token_logits
 from .llm.answers import Answer, AnswerFinished, Event, SignalGroup, TextDelta
 from .llm.row import AnswerRow
 from .llm.sampling import TextPiece, sample
+from .llm.windows import has_window, whole_cache, window_masks
 from .modality import Modality
 from .model import AnyGenModel
 from .prompting import PromptBatch, PromptBuilder
@@ -44,16 +46,23 @@ class _Run:
         self.options = options
         self.eos_id: int = builder.tokenizer.eos_token_id
         self.attention_mask = batch.attention_mask.to(model.device)
+        self.windowed = has_window(model.llm.config)
+        self.positions = self.attention_mask[:, :0]
         self.rows: list[AnswerRow] = []
-        self.cache: Any = None
+        self.cache: Any = whole_cache() if self.windowed else None
         self.banned: Tensor | None = None
 
     @torch.no_grad()
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor) -> Tensor:
         """Extend the cache by a block. Returns its last hidden states (A, T, D)."""
+        mask: Any = self.attention_mask
+        if self.windowed:
+            self.positions = torch.cat([self.positions, position_ids], dim=1)
+            config, dtype = self.model.llm.config, inputs_embeds.dtype
+            mask = window_masks(config, mask, self.positions, position_ids, dtype)
         output = self.model.llm.get_decoder()(
             inputs_embeds=inputs_embeds,
-            attention_mask=self.attention_mask,
+            attention_mask=mask,
             position_ids=position_ids,
             past_key_values=self.cache,
             use_cache=True,
@@ -73,7 +82,7 @@ class _Run:
     @torch.no_grad()
     def choose(self, states: Tensor) -> list[int | None]:
         """Draw each row's next id from its last state (A, D); None for a row without room for a choice."""
-        logits = self.model.llm.get_output_embeddings()(states).float()
+        logits = token_logits(self.model.llm, states).float()
         if not bool(torch.isfinite(logits).all()):
             raise NonFinite("the language model gave NaN or infinity, expected numbers; use float32 weights")
         if self.banned is None:
@@ -175,6 +184,7 @@ class _Run:
         if keep and len(keep) < len(self.rows):
             index = torch.tensor(keep, device=self.model.device)
             self.attention_mask = self.attention_mask[index]
+            self.positions = self.positions[index] if self.windowed else self.positions
             self.cache.batch_select_indices(index)
         self.rows = [self.rows[i] for i in keep]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import BadArgument, MissingPart
-from .llm import fuse, lora_parameters, row_parameters
+from .llm import fuse, lora_parameters, row_parameters, token_logits
 from .modality import Modality
 from .projections import InputProjection, OutputProjection
 from .tokens import SignalTokens
@@ -103,8 +103,8 @@ class AnyGenModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the language model lies."""
-        device: torch.device = self.llm.get_input_embeddings().weight.device
+        """Where the model computes; the language model itself may be out of memory at times."""
+        device: torch.device = next(self.input_projection.parameters()).device
         return device
 
     @property
@@ -200,12 +200,11 @@ class AnyGenModel(nn.Module):
             position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
             use_cache=False,
         ).last_hidden_state
-        head = self.llm.get_output_embeddings()
         losses: dict[str, Tensor] = {}
         if labels is not None:
             learned = labels[:, 1:] != IGNORED
             targets = labels[:, 1:][learned]
-            logits = head(hidden_states[:, :-1][learned]).float()
+            logits = token_logits(self.llm, hidden_states[:, :-1][learned]).float()
             if excluded is not None:
                 out = excluded[learned.nonzero()[:, 0]].scatter(1, targets[:, None], False)
                 logits = logits.masked_fill(out, -torch.inf)
@@ -216,7 +215,7 @@ class AnyGenModel(nn.Module):
         states, embeds = self._at_signals(input_ids, hidden_states, inputs_embeds)
         return ModelOutput(
             hidden_states=hidden_states,
-            logits=head(hidden_states) if return_logits else None,
+            logits=token_logits(self.llm, hidden_states) if return_logits else None,
             signal_states=states,
             signal_embeds=embeds,
             **losses,

@@ -11,6 +11,7 @@ from .backbone import (
     row_parameters,
     save_backbone,
     set_rows_enabled,
+    token_logits,
 )
 from .fusion import fuse
 from .lora import (
@@ -54,5 +55,6 @@ __all__ = [
     "save_adapter",
     "save_backbone",
     "set_rows_enabled",
+    "token_logits",
     "unmerge_lora",
 ]

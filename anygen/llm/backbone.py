@@ -48,6 +48,8 @@ class ExtendedEmbedding(nn.Module):
         is_new = (index >= 0) & (index < self.rows.shape[0])
         old: Tensor = self.base(input_ids.masked_fill(is_new, 0))
         new = self.rows.to(old.dtype)[index.clamp(0, self.rows.shape[0] - 1)]
+        scale = getattr(self.base, "embed_scale", None)  # Gemma 3 multiplies what it looks up
+        new = new if scale is None else new * scale.to(new.dtype)
         return torch.where(is_new.unsqueeze(-1), new, old)
 
 
@@ -82,6 +84,27 @@ class ExtendedHead(nn.Module):
         new = hidden_states @ self.rows.to(hidden_states.dtype).T
         after = old[..., self.first_id + self.rows.shape[0] :]
         return torch.cat([old[..., : self.first_id], new, after], dim=-1)
+
+
+def token_logits(llm: Any, hidden_states: Tensor) -> Tensor:
+    """Logits as the model itself makes them: some families scale or cap what the head gives.
+
+    Args:
+        llm: a `transformers` causal language model, with or without new rows.
+        hidden_states: (..., D) last hidden states, after the final norm.
+
+    Returns:
+        (..., V + new rows) logits. Gemma 2's soft cap is arXiv 2408.00118, section 2; Cohere multiplies by
+        `logit_scale`, Granite divides by `logits_scaling`.
+    """
+    logits: Tensor = llm.get_output_embeddings()(hidden_states)
+    if scale := getattr(llm.config, "logit_scale", None):
+        logits = logits * scale
+    if divisor := getattr(llm.config, "logits_scaling", None):
+        logits = logits / divisor
+    if cap := getattr(llm.config, "final_logit_softcapping", None):
+        logits = torch.tanh(logits / cap) * cap
+    return logits
 
 
 def build_backbone(config: PretrainedConfig, *, dtype: torch.dtype = torch.float32) -> Any:
