@@ -55,6 +55,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument("--dtype", choices=DTYPES, metavar="T", help="float32, bfloat16 or float16")
+    parser.add_argument(
+        "--memory-budget", metavar="SIZE", help="most memory to use, such as 12GiB; shows the plan"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
 
 
@@ -163,7 +166,16 @@ def load_pipeline(arguments: argparse.Namespace) -> AnyGenPipeline:
     with without_collection():
         from anygen.pipelines.any_to_any import AnyGenPipeline
 
-        return AnyGenPipeline.from_pretrained(arguments.model, device=arguments.device, dtype=arguments.dtype)
+        budget = getattr(arguments, "memory_budget", None)
+        if budget is not None:
+            from anygen.pipelines.planning import plan
+
+            chosen = plan(arguments.model, budget, arguments.device or "cpu", dtype=arguments.dtype)
+            for line in chosen.lines():
+                note(arguments, line)
+        return AnyGenPipeline.from_pretrained(
+            arguments.model, device=arguments.device, dtype=arguments.dtype, memory_budget=budget
+        )
 
 
 def load_embedder(arguments: argparse.Namespace) -> EmbeddingPipeline:

@@ -29,6 +29,10 @@ from .media_inputs import as_turns, encode_slots
 from .options import derived_seed
 from .reply import Reply
 
+Use = Callable[[str], contextlib.AbstractContextManager[None]]
+"""Holds a part, named as in the model folder, in memory for a computation."""
+
+
 Report = Callable[[Event], None]
 """Takes the events of one request."""
 
@@ -72,12 +76,21 @@ class Answering:
         config: names, sizes and defaults.
         decoders: what makes images, audio and video.
         batch_size: requests, media or groups that go through a part at once; a quarter of it for videos.
+        use: entered around every computation of the language model and of a decoder, with its name.
     """
 
     def __init__(
-        self, model: AnyGenModel, tokenizer: Any, config: AnyGenConfig, decoders: Decoders, *, batch_size: int
+        self,
+        model: AnyGenModel,
+        tokenizer: Any,
+        config: AnyGenConfig,
+        decoders: Decoders,
+        *,
+        batch_size: int,
+        use: Use = contextlib.nullcontext,
     ) -> None:
         self._model, self._config, self._decoders = model, config, decoders
+        self._use = use
         self._batch_size = batch_size
         self._builder = PromptBuilder(
             tokenizer,
@@ -132,7 +145,7 @@ class Answering:
         batch = self._builder.collate(prompts[chunk], side="left")
         with _timed(seconds, "encode"):
             vectors = encode_slots(self._model, batch.slots, batch_size=self._batch_size)
-        with _timed(seconds, "text"):
+        with _timed(seconds, "text"), self._use("llm"):
             return generate(
                 self._model,
                 self._builder,
@@ -161,7 +174,7 @@ class Answering:
         for modality in dict.fromkeys(group.signal.modality for group in groups):
             wanted = [group for group in groups if group.signal.modality is modality]
             size = max(1, self._batch_size // 4) if modality is Modality.VIDEO else self._batch_size
-            with _timed(seconds, modality.value):
+            with _timed(seconds, modality.value), self._use(f"decoders/{modality.value}"):
                 for start in range(0, len(wanted), size):
                     chunk = wanted[start : start + size]
                     media, settings = self._run_decoder(request, modality, chunk, report, should_stop)

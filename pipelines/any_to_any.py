@@ -23,7 +23,9 @@ from anygen.model import AnyGenModel
 from .answering import Answering, Request
 from .events import Event
 from .media_inputs import with_messages
+from .memory import manage, options_for_llm
 from .options import TEXT_OPTIONS, media_options, output_modalities, request_seeds, text_options
+from .planning import MemoryPlan, plan
 from .streaming import Stop, iterate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -44,6 +46,7 @@ class AnyGenPipeline:
         folder: model folder that the parts come from; `save_pretrained` copies unchanged parts from it.
         limits: how large media may be.
         batch_size: requests, media or groups that go through a part at once.
+        memory_plan: what may be in memory together; None keeps everything.
     """
 
     def __init__(
@@ -56,12 +59,15 @@ class AnyGenPipeline:
         folder: Path | None = None,
         limits: MediaLimits | None = None,
         batch_size: int = 16,
+        memory_plan: MemoryPlan | None = None,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise BadArgument(f"`batch_size` is {batch_size!r}, expected a whole number of 1 or more.")
         self.model, self.tokenizer, self.config, self.decoders = model, tokenizer, config, decoders
         self.folder, self.limits = folder, limits or MediaLimits()
-        self._answering = Answering(model, tokenizer, config, decoders, batch_size=batch_size)
+        self.memory_plan = memory_plan
+        self._use = manage(memory_plan, folder, model, config, decoders)
+        self._answering = Answering(model, tokenizer, config, decoders, batch_size=batch_size, use=self._use)
 
     @classmethod
     def from_pretrained(
@@ -72,7 +78,9 @@ class AnyGenPipeline:
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
         limits: MediaLimits | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
+        memory_budget: int | str | None = None,
+        quantization: str | None = None,
     ) -> Self:
         """Load a model; encoder towers and decoders follow when they are first used.
 
@@ -82,7 +90,10 @@ class AnyGenPipeline:
             dtype: type to compute in; float32 by default.
             revision: commit, tag or branch of a hub id.
             limits: how large media may be.
-            batch_size: requests, media or groups that go through a part at once.
+            batch_size: requests, media or groups that go through a part at once; 16, or 1 under a budget.
+            memory_budget: most bytes to use, such as "12GiB": chooses what is not given, and lets parts come
+                and go where they do not all fit.
+            quantization: "8bit" or "4bit" for the language model, on CUDA alone.
 
         Returns:
             A pipeline.
@@ -92,10 +103,20 @@ class AnyGenPipeline:
             CheckpointCorrupt: a file does not have the hash of the manifest.
             WeightsMismatch: weights do not fit the configuration.
             BadArgument: no such device or type.
+            LimitExceeded: the budget is too small for any way to run the model.
         """
-        place, kind = _device(device), _dtype(dtype)
+        place, kind, chosen = _device(device), _dtype(dtype), None
         folder = resolve(name_or_path, revision=revision)
-        loaded = load_model(folder, device=place, dtype=kind)
+        if memory_budget is not None or quantization is not None:
+            named = None if dtype is None else str(kind).removeprefix("torch.")
+            chosen = plan(
+                folder, memory_budget, str(place), dtype=named, quantization=quantization,
+                batch_size=batch_size or 1,
+            )  # fmt: skip
+            kind = DTYPES[chosen.dtype]
+        batch_size = batch_size or (16 if chosen is None else 1)
+        options = options_for_llm(chosen, place)
+        loaded = load_model(folder, device=place, dtype=kind, llm_options=options)
         decoders = Decoders(loaded.config, folder, device=place, dtype=kind)
         return cls(
             loaded.model,
@@ -105,7 +126,27 @@ class AnyGenPipeline:
             folder=folder,
             limits=limits,
             batch_size=batch_size,
+            memory_plan=chosen,
         )
+
+    def plan(self, budget: int | str | None = None) -> MemoryPlan:
+        """Say what this model takes of memory on its device, in its type.
+
+        Args:
+            budget: most bytes, such as "12GiB"; None for no limit.
+
+        Returns:
+            The plan, with the predicted peak of every phase; nothing is loaded or changed.
+
+        Raises:
+            LimitExceeded: the budget is too small; says what would do.
+            MissingPart: the model does not come from a folder.
+        """
+        if self.folder is None:
+            raise MissingPart("This model has no folder to plan by; save it with save_pretrained first.")
+        place = self.model.device.type
+        dtype = str(self.decoders.dtype).removeprefix("torch.")
+        return plan(self.folder, budget, place, dtype=dtype)
 
     def __call__(
         self,
@@ -275,15 +316,16 @@ class AnyGenPipeline:
             elif part.reference is None:
                 decoders[modality] = self.decoders[modality]
         card = source / "README.md" if source else None
-        save_model(
-            folder,
-            config=self.config,
-            model=self.model,
-            tokenizer=source / "tokenizer" if source else self.tokenizer,
-            encoder=encoder,
-            decoders=decoders,
-            card=card.read_text(encoding="utf-8") if card and card.is_file() else "",
-        )
+        with self._use("llm"):
+            save_model(
+                folder,
+                config=self.config,
+                model=self.model,
+                tokenizer=source / "tokenizer" if source else self.tokenizer,
+                encoder=encoder,
+                decoders=decoders,
+                card=card.read_text(encoding="utf-8") if card and card.is_file() else "",
+            )
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, commit_message: str = "Add the model"

@@ -61,6 +61,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     verify: bool = True,
+    llm_options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Assemble the model of a folder, without its decoders.
 
@@ -71,6 +72,7 @@ def load_model(
         device: where everything goes.
         dtype: floating-point type in memory; the trained projections stay float32.
         verify: compare the files with the manifest first.
+        llm_options: handed to transformers with the language model, such as quantization_config.
 
     Returns:
         Configuration, model and tokenizer.
@@ -86,7 +88,7 @@ def load_model(
     tokenizer = _load_tokenizer(folder)
     tokens = SignalTokens.of(tokenizer, config.signal_tokens)
     model = AnyGenModel(
-        llm=_load_llm(folder, config, tokens, dtype),
+        llm=load_language_model(folder, config, tokens, dtype, **(llm_options or {})),
         tokens=tokens,
         input_projection=_load_input_projection(folder, config),
         output_projections={m: _load_output_projection(folder, config, m) for m in config.output_projections},
@@ -104,17 +106,35 @@ def _load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
 
 
-def _load_llm(folder: Path, config: AnyGenConfig, tokens: SignalTokens, dtype: torch.dtype) -> Any:
+def load_language_model(
+    folder: Path, config: AnyGenConfig, tokens: SignalTokens, dtype: torch.dtype, **options: Any
+) -> Any:
+    """Load the language model of a folder with its signal rows and its adapter, on the CPU.
+
+    Args:
+        folder: a model folder.
+        config: its configuration.
+        tokens: control ids of its tokenizer.
+        dtype: floating-point type of the base.
+        options: as for `anygen.llm.load_backbone`.
+
+    Returns:
+        The `transformers` model, frozen, in evaluation mode.
+
+    Raises:
+        WeightsMismatch: weights do not fit the configuration.
+        BadArgument: its width is not the configuration's.
+    """
     source = part_folder(folder, "llm", config.llm)
     _check_backbone(source)
-    llm = load_backbone(source, dtype=dtype)
+    llm = load_backbone(source, dtype=dtype, **options)
     if llm.config.hidden_size != config.llm.hidden_dim:
         raise BadArgument(
             f"the llm has width {llm.config.hidden_size}, {CONFIG} says {config.llm.hidden_dim}; correct it"
         )
     extend_vocabulary(llm, tokens.new_ids)
     load_adapter(llm, part_folder(folder, "adapter", config.adapter))
-    return llm
+    return llm.eval().requires_grad_(False)
 
 
 def _check_backbone(source: Path) -> None:

@@ -77,6 +77,11 @@ class LazyEncoder:
         vectors: Tensor = self._towers[TOWER[modality]].encode(modality, inputs.to(self._device))
         return vectors
 
+    def release(self, tower: str) -> None:
+        """Forget a tower, by its name in the folder; it is read again when it is next used."""
+        with self._lock:
+            self._towers.pop(tower, None)
+
 
 class Decoders:
     """The decoders of a model, each opened when it is first asked for.
@@ -103,6 +108,7 @@ class Decoders:
         self._config, self._folder, self._verify = config, folder, verify
         self._opened = dict(opened or {})
         self._device, self._dtype = device, dtype
+        self.slicing = False
         self._lock = threading.RLock()
 
     def __getitem__(self, modality: Modality) -> Any:
@@ -111,6 +117,17 @@ class Decoders:
             if modality not in self._opened:
                 self._opened[modality] = self._open(modality)
             return self._opened[modality]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What decoders compute in."""
+        return self._dtype
+
+    def release(self, modality: Modality) -> None:
+        """Forget a decoder that was read from the folder; it is opened again when it is next asked for."""
+        with self._lock:
+            if self._folder is not None:
+                self._opened.pop(modality, None)
 
     def _open(self, modality: Modality) -> Any:
         part, name = self._config.decoders.get(modality), f"decoders/{modality.value}"
@@ -121,4 +138,7 @@ class Decoders:
         folder = part_folder(self._folder, name, part)
         if self._verify and folder.is_relative_to(self._folder):
             manifest.verify(self._folder, [name])
-        return open_decoder(modality, folder, device=self._device, dtype=self._dtype)
+        decoder = open_decoder(modality, folder, device=self._device, dtype=self._dtype)
+        if self.slicing:
+            decoder.parts.save_memory(slicing=True, tiling=modality is Modality.IMAGE)
+        return decoder
