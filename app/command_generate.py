@@ -62,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embed-prompt", action="store_true", help="write the prompt into the files' metadata"
     )
+    parser.add_argument(
+        "--memory-budget", metavar="SIZE", help="most memory to use, such as 12GiB; shows the plan"
+    )
     add_model_arguments(parser)
 
 

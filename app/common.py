@@ -55,9 +55,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument("--dtype", choices=DTYPES, metavar="T", help="float32, bfloat16 or float16")
-    parser.add_argument(
-        "--memory-budget", metavar="SIZE", help="most memory to use, such as 12GiB; shows the plan"
-    )
     parser.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
 
 

@@ -59,7 +59,7 @@ def feed(llm: Any, ids: torch.Tensor, cache: Any) -> Any:
 
 
 def groups(llm: Any, repeats: int) -> float:
-    """Token by token over one pass, for a group of 24 behind a prompt of 64; heads and choices as each needs."""
+    """Token by token over one pass, for a group of 24 behind a prompt of 64."""
     prompt = torch.randint(0, 49152, (1, PROMPT))
     group = torch.arange(49152, 49152 + GROUP)[None]
     start = feed(llm, prompt, None)

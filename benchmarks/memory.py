@@ -1,4 +1,4 @@
-"""Memory as a budget: predicted against measured peaks, each in a fresh process, on a stack of random weights.
+"""Memory as a budget: predicted against measured peaks, each in a fresh process, at random weights.
 
 The stack is toybox-tiny with a wider language model and wider UNets, stored in float32.
 """
@@ -75,7 +75,13 @@ def measure(folder: Path, budget: str | None) -> dict[str, Any]:
     pipe = AnyGenPipeline.from_pretrained(folder, memory_budget=budget, dtype="float32", batch_size=1)
     chosen = pipe.memory_plan or plan(folder, dtype="float32")
     steps = {"num_inference_steps": 1}
-    pipe("a small red star " * 64, outputs=["image", "audio"], image_options=steps, audio_options=steps, max_new_tokens=24)
+    pipe(
+        "a small red star " * 64,
+        outputs=["image", "audio"],
+        image_options=steps,
+        audio_options=steps,
+        max_new_tokens=24,
+    )
     ledger, predicted = chosen.ledger(), 0
     for name in ("llm", "decoders/image", "decoders/audio"):
         ledger.admit(name)

@@ -21,9 +21,7 @@ def has_window(config: Any) -> bool:
         config: its `transformers` configuration.
     """
     layers = getattr(config, "layer_types", None)
-    return bool(getattr(config, "sliding_window", None)) and (
-        layers is None or "sliding_attention" in layers
-    )
+    return bool(getattr(config, "sliding_window", None)) and (layers is None or "sliding_attention" in layers)
 
 
 def whole_cache() -> Any:

@@ -94,5 +94,5 @@ def test_answers_are_the_same_when_parts_come_and_go(tiny_folder: Path) -> None:
         other = tight("a small red circle", outputs=wanted, seed=1)
         assert one.text == other.text
         assert [p.modality for p in one.parts if hasattr(p, "media")] == wanted
-        assert one.image.tobytes() == other.image.tobytes()
+        assert one.images[0].tobytes() == other.images[0].tobytes()
     assert tight.model.device == torch.device("cpu")
