@@ -11,7 +11,7 @@ import streamlit as st
 from anygen.app.store import Chat, Turn
 from anygen.errors import AnyGenError
 
-from .chat_runs import answerable
+from .chat_requests import answerable
 from .chat_settings import keep, make_request
 from .components import NAMES, STAGED
 from .services import runs, session, store

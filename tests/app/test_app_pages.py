@@ -16,7 +16,8 @@ from anygen.app.cli import build_parser, main
 from anygen.app.engine import types
 from anygen.app.engine.workspace import Workspace
 from anygen.app.store import Turn
-from anygen.app.ui.chat_runs import Piece, Run, answerable, is_too_long, without_oldest
+from anygen.app.ui.chat_requests import answerable, is_too_long, without_oldest
+from anygen.app.ui.chat_runs import Piece, Run
 from anygen.app.ui.chat_uploads import Problem, Upload, shown_name, take_uploads
 from anygen.app.ui.texts import literal, model_markdown
 from anygen.app.ui.workspace import COOKIE, WorkspaceCookie, is_workspace_id, new_workspace_id
