@@ -114,9 +114,9 @@ class AnyGenPipeline:
                 batch_size=batch_size or 1,
             )  # fmt: skip
             kind = DTYPES[chosen.dtype]
-        batch_size = batch_size or (16 if chosen is None else 1)
-        options = options_for_llm(chosen, place)
-        loaded = load_model(folder, device=place, dtype=kind, llm_options=options)
+        if batch_size is None:
+            batch_size = 16 if chosen is None else 1
+        loaded = load_model(folder, device=place, dtype=kind, llm_options=options_for_llm(chosen, place))
         decoders = Decoders(loaded.config, folder, device=place, dtype=kind)
         return cls(
             loaded.model,
