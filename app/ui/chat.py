@@ -59,9 +59,13 @@ def _toolbar(chat: str, title: str) -> None:
             type="tertiary",
             key="redo",
             help="Bring back what was undone",
-            on_click=store().redo,
-            args=(session(), chat),
+            on_click=_redo,
+            args=(chat,),
         )
+
+
+def _redo(chat: str) -> None:
+    store().redo(session(), chat)
 
 
 def _undo(chat: str) -> None:

@@ -95,6 +95,10 @@ def _record(client: EngineClient, records: Store, ticket: Ticket) -> None:
                 records.add_media(ticket.session, event.media_id, settings=event.settings)
 
 
+def _stop(ticket: Ticket) -> None:
+    engine().cancel(ticket)
+
+
 def advance(work: Work) -> None:
     """Take in what happened since the last look.
 
@@ -141,7 +145,7 @@ def show_work(work: Work) -> None:
         words = f"Waiting: {ahead} ahead of you." if ahead else f"{name}: getting ready"
         st.progress(0.0, text=words)
     st.button(
-        "Stop", icon=":material/stop_circle:", key=f"stop_{work.ticket.id}", on_click=engine().cancel,
+        "Stop", icon=":material/stop_circle:", key=f"stop_{work.ticket.id}", on_click=_stop,
         args=(work.ticket,),
     )  # fmt: skip
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import anygen
 from anygen.checkpoints.manifest import sha256
 from anygen.checkpoints.resolve import part_folder, read_config, resolve
 from anygen.config import to_json
@@ -115,13 +115,13 @@ def _hashed(files: Mapping[str, Path]) -> str:
 
 
 def _preprocessing() -> str:
-    root = Path(anygen.__file__).parent
-    files: dict[str, Path] = {}
+    root = Path(str(files("anygen")))
+    found: dict[str, Path] = {}
     for name in _PREPROCESSING:
         path = root / name
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            files[file.relative_to(root).as_posix()] = file
-    return _hashed(files)
+            found[file.relative_to(root).as_posix()] = file
+    return _hashed(found)
 
 
 def marks(items: Iterable[Any]) -> dict[str, FileMark]:
