@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -105,7 +104,9 @@ def compare(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for name, budget in budgets.items():
         command = [sys.executable, __file__, "--measure", str(folder), str(budget or "")]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
         found[name] = json.loads(done.stdout.splitlines()[-1])
     return found
 
