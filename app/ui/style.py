@@ -28,7 +28,7 @@ CSS = """
 .st-key-examples button > div, [class*="st-key-open_"] button > div { width: 100%;
   justify-content: flex-start; }
 .st-key-examples button > div > *, [class*="st-key-open_"] button > div > * { justify-content: flex-start; }
-[class*="st-key-live_"], [class*="st-key-live_"] *, .st-key-engine_status * { opacity: 1 !important; }
+[class*="st-key-live_"], [class*="st-key-live_"] * { opacity: 1 !important; }
 
 [data-testid="stChatMessage"] { padding: .9rem 1rem; gap: .8rem; }
 [data-testid="stChatMessage"]:has([class*="st-key-question_"]) {
