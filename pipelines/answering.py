@@ -33,6 +33,11 @@ Use = Callable[[str], contextlib.AbstractContextManager[None]]
 """Holds a part, named as in the model folder, in memory for a computation."""
 
 
+def keep(part: str) -> contextlib.AbstractContextManager[None]:
+    """Hold nothing: every part stays in memory anyway."""
+    return contextlib.nullcontext()
+
+
 Report = Callable[[Event], None]
 """Takes the events of one request."""
 
@@ -87,7 +92,7 @@ class Answering:
         decoders: Decoders,
         *,
         batch_size: int,
-        use: Use = contextlib.nullcontext,
+        use: Use = keep,
     ) -> None:
         self._model, self._config, self._decoders = model, config, decoders
         self._use = use

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from anygen.checkpoints.lazy import Decoders
 from anygen.config import AnyGenConfig
 from anygen.model import AnyGenModel
 
-from .answering import Use
+from .answering import Use, keep
 from .planning import MemoryPlan
 from .residency import BudgetedEncoder, Residency
 
@@ -35,7 +34,7 @@ def manage(
         What to enter around every computation, with the part's name.
     """
     if plan is None or folder is None:
-        return contextlib.nullcontext
+        return keep
     if plan.slicing:
         decoders.slicing = True
     dtype: torch.dtype = getattr(torch, plan.dtype)

@@ -361,7 +361,7 @@ def _headers(paths: Iterable[Path]) -> list[_Tensor]:
 def _decoder_networks(source: Path) -> dict[str, list[_Tensor]]:
     """Networks that sampling needs: without text encoders where the empty text is stored."""
     stored = (source / "unconditional.safetensors").is_file()
-    networks = {}
+    networks: dict[str, list[_Tensor]] = {}
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         if not (stored and folder.name.startswith("text_encoder")):
             tensors = _headers(folder.glob("*.safetensors"))
