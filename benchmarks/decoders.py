@@ -129,10 +129,11 @@ def guidance(decoder: Any, arguments: argparse.Namespace) -> Rows:
     parts = decoder.parts
     unet, embeds = parts.unet, decoder.encode_text(["a red star"])
     sample, step = torch.randn(1, unet.config.in_channels, 16, 16), torch.tensor([500])
-    both, twice = torch.cat([parts.negative_prompt_embeds, embeds]), torch.cat([sample, sample])
+    negative = parts.negative_prompt_embeds.to(embeds)
+    both, twice = torch.cat([negative, embeds]), torch.cat([sample, sample])
 
     def apart() -> None:
-        for half in (parts.negative_prompt_embeds, embeds):
+        for half in (negative, embeds):
             for _ in range(20):
                 unet(sample, step, encoder_hidden_states=half)
 
