@@ -286,8 +286,14 @@ class Runs:
 
     def _finish(self, chat: str, run: Run, done: Done) -> None:
         left_out = run.length - len(run.request.conversation) + done.left_out
-        timing = {"seconds": round(done.seconds, 2), "times": done.times, "left_out": left_out}
-        answers = [(answer.parts, {**timing, "seed": answer.seed}) for answer in done.answers]
+        timing: dict[str, Any] = {
+            "seconds": round(done.seconds, 2),
+            "times": done.times,
+            "left_out": left_out,
+        }
+        answers: list[tuple[list[Part], dict[str, Any]]] = [
+            (answer.parts, {**timing, "seed": answer.seed}) for answer in done.answers
+        ]
         self._keep(chat, run, answers or [([], timing)], "done")
 
     def _stop(self, chat: str, run: Run) -> None:
