@@ -16,13 +16,15 @@ from .requests import answer, describing_requests
 PROTOCOL = (
     "The model is asked to describe a medium; its words are scored against one or more reference captions. "
     "In the toybox requests are of the evaluation split, and references are the regular answer and four "
-    "wordings of the same attributes; other data are asked by one fixed sentence. BLEU-4 is of the whole "
-    "set, with the closest reference length; ROUGE-L, CIDEr-D (10 times a cosine; n-grams weighed within "
-    "this set) and METEOR are means over items, with 95% intervals by a bootstrap over items; BLEU-4's is "
-    "of the mean of single captions' scores, which is another figure, and is left out. An error counts as "
-    "an empty caption. "
+    "wordings of the same attributes; other data are asked by one fixed sentence. BLEU-4 (with the closest "
+    "reference length) and METEOR are of the whole set, from summed counts, and have no interval. ROUGE-L and "
+    "CIDEr-D (10 times a cosine; n-grams weighed within this set) are means over items, with 95% intervals by "
+    "a bootstrap over items. An error counts as an empty caption. "
 ) + TOKENS
 """How the figures come about."""
+
+OF_THE_SET = ("BLEU-4", "METEOR")
+"""Metrics that are no mean over items."""
 
 
 def run_captioning(model: Graded, options: SuiteOptions) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def run_captioning(model: Graded, options: SuiteOptions) -> dict[str, Any]:
                 said.append("" if failed else reply.text)
         references = [r[2] for r in requests]
         for metric, (corpus, items) in caption_scores(said, references).items():
-            interval = None if metric == "BLEU-4" else bootstrap_interval(items, seed=options.seed)
+            interval = None if metric in OF_THE_SET else bootstrap_interval(items, seed=options.seed)
             rows.append(value_row(f"{modality}-to-text", metric, corpus, interval, len(said)))
         samples[str(modality)] = {"said": said[0], "references": list(references[0])}
     notes = [] if has_meteor() else ["METEOR is left out: it needs Java"]

@@ -169,7 +169,8 @@ def _rank_scores(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _present(modality: Modality, made: Sequence[Made]) -> dict[str, Any]:
-    return share_row(str(modality), "present", [modality in m.media for m in made])
+    errors = sum(m.error is not None for m in made)
+    return share_row(str(modality), "present", [modality in m.media for m in made], errors=errors or None)
 
 
 def _report(
