@@ -93,8 +93,12 @@ class ChatPage:
 
     def wait_answers(self, count: int) -> Any:
         """Wait until so many answers are finished; the last one."""
-        self.answers.nth(count - 1).wait_for(timeout=3 * PATIENCE)
-        assert self.answers.count() == count
+        self.page.wait_for_function(
+            """count => document.querySelectorAll('[class*="st-key-answer_"]').length === count
+              && !document.querySelector('[class*="st-key-live_"]')""",
+            arg=count,
+            timeout=3 * PATIENCE,
+        )
         self.settle()
         return self.answers.nth(count - 1)
 
