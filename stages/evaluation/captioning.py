@@ -18,8 +18,8 @@ PROTOCOL = (
     "In the toybox requests are of the evaluation split, and references are the regular answer and four "
     "wordings of the same attributes; other data are asked by one fixed sentence. BLEU-4 (with the closest "
     "reference length) and METEOR are of the whole set, from summed counts, and have no interval. ROUGE-L "
-    "and CIDEr-D (10 times a cosine; n-grams weighed within this set) are means over items, with 95% intervals "
-    "by a bootstrap over items. An error counts as an empty caption. "
+    "and CIDEr-D (10 times a cosine; n-grams weighed within this set) are means over items, with 95% "
+    "intervals by a bootstrap over items. An error counts as an empty caption. "
 ) + TOKENS
 """How the figures come about."""
 
