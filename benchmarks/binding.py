@@ -177,7 +177,7 @@ def heat_map(report: dict[str, Any], path: Path) -> None:
         for i, a in enumerate(modalities):
             middle = top + cell * i + cell // 2
             draw.text((x0 + left - 8, y0 + middle), a, "black", small, anchor="rm")
-            draw.text((x0 + left + cell * i + cell // 2, y0 + top - 10), a, "black", small, anchor="mb")
+            draw.text((x0 + left + cell * i + cell // 2, y0 + top - 10), a, "black", small, anchor="ms")
             for j, b in enumerate(modalities):
                 box = (x0 + left + cell * j, y0 + top + cell * i)
                 _cell(draw, report, name, (a, b), box, cell, small)
