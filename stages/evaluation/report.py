@@ -155,14 +155,14 @@ def format_rows(report: Mapping[str, Any]) -> str:
     """The report as a table for a terminal."""
     lines = [
         f"{report['suite']} suite, model {report['model']}, data {report['data']}, seed {report['seed']}",
-        f"{'what':<34}{'metric':<30}{'value':>10}  {'95% interval':<22}{'n':>6}",
+        f"{'what':<42}{'metric':<30}{'value':>10}  {'95% interval':<22}{'n':>6}",
     ]
     for row in report["rows"]:
         interval = "" if row["low"] is None else f"[{row['low']:.4g}, {_high(row)}]"
         value = "-" if row["value"] is None else f"{row['value']:.4g}"
         notes = "  ".join(f"{k} {v}" for k, v in row.items() if k not in _SHOWN and v is not None)
         lines.append(
-            f"{row['what']:<34}{row['metric']:<30}{value:>10}  {interval:<22}{row['count']:>6}  "
+            f"{row['what']:<42}{row['metric']:<30}{value:>10}  {interval:<22}{row['count']:>6}  "
             f"{notes}".rstrip()
         )
     for note in report.get("notes", ()):
