@@ -46,6 +46,8 @@ class VocoderConfig:
     autoencoder: str | None = None
     """Spectrogram autoencoder; half of the inputs pass through it, since that is what the vocoder gets in
     use."""
+    evaluation_count: int = 96
+    """Sounds that an evaluation grades."""
     seed: int = 0
     """Initialisation and sounds."""
 
@@ -125,7 +127,7 @@ class VocoderStage:
         from anygen.stages.evaluation.grade import grade
 
         rng = np.random.default_rng((self.config.seed + 1, 2))
-        scenes = [sample_scene(rng) for _ in range(96)]
+        scenes = [sample_scene(rng) for _ in range(self.config.evaluation_count)]
         mels = log_mel(torch.from_numpy(sound.sound_batch(scenes, rng=rng)))
         inputs = {"true": mels}
         if self.autoencoder is not None:

@@ -102,7 +102,13 @@ def diffusion(parts: dict[str, Path], modality: Modality, root: Path, **more: An
 def test_decoders_train_and_open(parts: dict[str, Path], tmp_path: Path) -> None:
     vocoder = run_stage(
         "vocoder",
-        {"upsample_initial_channel": 16, "segment_frames": 16, "autoencoder": str(parts["spectrogram"])},
+        {
+            "upsample_initial_channel": 16,
+            "segment_frames": 16,
+            "autoencoder": str(parts["spectrogram"]),
+            "refine_steps": 2,
+            "evaluation_count": 4,
+        },
         tmp_path,
     )
     image = run_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path), tmp_path / "image")
