@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
         (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
     )
     if chromium is None:
-        pytest.skip("Chromium is not installed")
+        pytest.fail("found no Chromium on the PATH; install it, for example `apt-get install chromium`")
     with playwright.sync_playwright() as p:
         options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         options += ["--autoplay-policy=no-user-gesture-required"]
