@@ -16,7 +16,7 @@ from typing import Any
 
 from anygen.checkpoints.folder import save_model
 from anygen.config import from_json
-from anygen.modality import GENERATED
+from anygen.modality import Modality
 from anygen.presets import PRESETS
 
 from . import run
@@ -32,8 +32,10 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("clap-text-encoder", "text-encoder"),
     ("vocoder", "vocoder"),
     ("image-diffusion", "diffusion"),
+    ("video-frames", "diffusion"),
     ("video-diffusion", "diffusion"),
     ("audio-diffusion", "diffusion"),
+    ("audio-refine", "diffusion"),
     ("language-model", "language-model"),
     ("binding", "binding"),
     ("binding-refine", "binding"),
@@ -41,6 +43,8 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("decoder-alignment", "decoder-alignment"),
     ("instruction-tuning", "instruction-tuning"),
     ("instruction-refine", "instruction-tuning"),
+    ("instruction-polish", "instruction-tuning"),
+    ("output-refine", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -51,16 +55,27 @@ WHAT: dict[str, str] = {
     "clap-text-encoder": "text encoder of the audio decoder",
     "vocoder": "HiFi-GAN of the audio decoder",
     "image-diffusion": "UNet of the image decoder",
-    "video-diffusion": "UNet of the video decoder",
+    "video-frames": "UNet of the video decoder, frame by frame",
+    "video-diffusion": "the same, whole films",
     "audio-diffusion": "UNet of the audio decoder",
+    "audio-refine": "the same, told time and pitch",
     "language-model": "Llama",
     "binding": "ImageBind encoder",
     "binding-refine": "the same, to the end",
     "encoder-alignment": "input projection",
     "decoder-alignment": "output projections and signal rows",
     "instruction-tuning": "LoRA and all projections",
-    "instruction-refine": "the same, to the end",
+    "instruction-refine": "the same, on more films",
+    "instruction-polish": "the same, to the end",
+    "output-refine": "output projections, anew",
 }
+
+DECODER_RUNS: dict[Modality, str] = {
+    Modality.IMAGE: "image-diffusion",
+    Modality.AUDIO: "audio-refine",
+    Modality.VIDEO: "video-diffusion",
+}
+"""The run whose result is the decoder of a modality."""
 
 
 def recipe_path(model: str, name: str) -> Path:
@@ -90,8 +105,8 @@ def assemble(model: str, folder: Path) -> None:
     config = from_json(SystemConfig, tuning.stage["system"], where=f"{RECIPE[-1][0]}.yaml")
     system = build_system(replace(config, start=str(Path(tuning.run_folder) / "result")))
     decoders = {
-        m: Path(run.read_config(recipe_path(model, f"{m}-diffusion")).run_folder) / "result"
-        for m in GENERATED
+        modality: Path(run.read_config(recipe_path(model, name)).run_folder) / "result"
+        for modality, name in DECODER_RUNS.items()
     }
     save_model(
         folder,

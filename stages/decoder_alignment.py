@@ -34,7 +34,8 @@ from .denoising_bank import DenoisingBank, DenoisingConfig
 from .dialogue_data import told_turns
 from .samples import SampleFolder
 from .showing import FolderDecoders, show_signals
-from .system import Group, System, SystemConfig, toybox_seed
+from .signals import distance_losses, mean_distances
+from .system import Group, SystemConfig, toybox_seed
 
 TEXT_TO_MEDIA = ("text-to-image", "text-to-audio", "text-to-video")
 """Directions that an evaluation asks."""
@@ -52,6 +53,8 @@ class DecoderAlignmentConfig:
     """Own data in place of the toybox."""
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
+    mixing: float = 0.0
+    """Weight of the same distance between pairs of answers, where the answers have 1 (`Signals.between`)."""
     denoising: dict[Modality, DenoisingConfig] = field(default_factory=dict)
     """Decoders whose denoising loss is added, on the toybox's bank of latents."""
     denoise: tuple[Modality, ...] = ()
@@ -149,9 +152,8 @@ class DecoderAlignmentStage:
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The three losses."""
         outputs = [self.system.forward(group) for group in batch]
-        distances = mean_distances(self.system, batch, outputs)
-        losses = {f"distance/{m}": d for m, d in distances.items()}
-        loss: Any = self.config.distance_weight * sum(distances.values())
+        distance, losses = distance_losses(self.system, batch, outputs, mixing=self.config.mixing)
+        loss = self.config.distance_weight * distance
         if self.stored is None:  # with rows and model frozen it is a constant
             losses["signal"] = torch.cat([self._signal_losses(output) for output in outputs]).mean()
             loss = losses["signal"] + loss
@@ -199,12 +201,3 @@ class DecoderAlignmentStage:
             save_stored(self.stored, self.opened.origin, self.system.model, self.name, folder)
         else:
             self.opened.save(self.name, folder)
-
-
-def mean_distances(system: System, groups: list[Group], outputs: list[ModelOutput]) -> dict[Modality, Tensor]:
-    """Mean distance to the captions' embeddings, by modality, over all groups."""
-    found: dict[Modality, list[Tensor]] = {}
-    for group, output in zip(groups, outputs, strict=True):
-        for modality, values in system.distances(group, output).items():
-            found.setdefault(modality, []).append(values)
-    return {modality: torch.cat(values).mean() for modality, values in found.items()}

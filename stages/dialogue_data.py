@@ -62,6 +62,16 @@ def told_turns(dialogue: Dialogue, rng: np.random.Generator, *, signals: bool) -
     return _turns(dialogue, convert)
 
 
+def shouted(turns: list[TrainingTurn]) -> list[TrainingTurn]:
+    """The same with the user's words in capitals: other tokens, which are rare in what people type."""
+    return [
+        turn
+        if turn.role != "user"
+        else TrainingTurn(turn.role, tuple(p.upper() if isinstance(p, str) else p for p in turn.parts))
+        for turn in turns
+    ]
+
+
 def plain_text(turns: list[TrainingTurn]) -> str:
     """All words of a dialogue, as a tokenizer's training text."""
     return " ".join("".join(p for p in turn.parts if isinstance(p, str)) for turn in turns)

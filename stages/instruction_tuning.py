@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anygen.model import TrainablePart
 from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
 
 from .data.conversations import tune
 from .data.model import Parts
 from .data.own import DataConfig
 from .data.scores import caption_scores, signal_scores
-from .decoder_alignment import mean_distances
-from .dialogue_data import seen_turns
+from .dialogue_data import seen_turns, shouted
 from .pretraining.language_model import exact_answers
+from .signals import distance_losses, mean_distances
 from .system import Group, SystemConfig, ensure_lora, toybox_seed
 
 
@@ -45,6 +46,12 @@ class InstructionConfig:
     """Dropout of the adapter's input."""
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
+    mixing: float = 0.0
+    """Weight of the same distance between pairs of answers, where the answers have 1 (`Signals.between`)."""
+    shouted: float = 0.0
+    """Share of the toybox's dialogues whose user types in capitals, beyond the few that do anyway."""
+    trains: tuple[TrainablePart, ...] = ("lora", "input_projection", "output_projections", "signal_rows")
+    """What trains; the rest stays as the stage before left it."""
 
     def parts(self) -> Parts:
         """What is trained, and on what."""
@@ -69,8 +76,8 @@ class InstructionStage:
         return {"model": self.system.model}
 
     def trainable_parameters(self) -> list[dict[str, Any]]:
-        """LoRA, input projection, output projections, signal rows."""
-        self.system.model.set_trainable(["lora", "input_projection", "output_projections", "signal_rows"])
+        """What the configuration says: LoRA, projections and signal rows, or some of them."""
+        self.system.model.set_trainable(self.config.trains)
         return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
@@ -82,16 +89,16 @@ class InstructionStage:
         conversations = []
         for index in indices:
             rng = np.random.default_rng((toybox_seed(self.config.system), 41, int(index)))
-            conversations.append(seen_turns(sample_dialogue(rng)))
+            turns = seen_turns(sample_dialogue(rng))
+            conversations.append(shouted(turns) if rng.random() < self.config.shouted else turns)
         return self.system.groups(conversations, groups_rng, parts=4)
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Answer cross-entropy plus the weighted distances."""
         outputs = [self.system.forward(group) for group in batch]
         entropy = torch.cat([o.token_losses for o in outputs if o.token_losses is not None]).mean()
-        distances = mean_distances(self.system, batch, outputs)
-        loss = entropy + self.config.distance_weight * sum(distances.values())
-        return {"loss": loss, "answer": entropy, **{f"distance/{m}": d for m, d in distances.items()}}, {}
+        distance, parts = distance_losses(self.system, batch, outputs, mixing=self.config.mixing)
+        return {"loss": entropy + self.config.distance_weight * distance, "answer": entropy, **parts}, {}
 
     def evaluate(self) -> dict[str, float]:
         """Share of answers right to the letter, by direction, and the distances; on own data, losses."""

@@ -64,6 +64,8 @@ class SystemConfig:
     """File of the toybox's frozen encoder features, computed when missing; own data need none."""
     start: str | None = None
     """Result of the stage before, or None for fresh projections and rows."""
+    fresh_outputs: bool = False
+    """Start the output projections anew all the same."""
     template: str = "toybox"
     """Chat template."""
     num_slot_tokens: int = 4
@@ -200,22 +202,6 @@ class System:
             return_logits=return_logits,
         )
 
-    def distances(self, group: Group, output: ModelOutput) -> dict[Modality, Tensor]:
-        """Relative squared distance of each projected group to its caption's embedding, (M,).
-
-        NExT-GPT (section 4.2) takes the Euclidean distance; the square over the targets' spread is smooth at
-        zero and of like size for every decoder.
-        """
-        distances = {}
-        for modality, captions in group.captions.items():
-            wanted = self.targets(modality, captions).to(self.model.device)
-            projected = self.model.project(
-                modality, output.signal_states[modality], output.signal_embeds[modality]
-            )
-            spread = wanted.var() if len(captions) > 1 else wanted.square().mean()
-            distances[modality] = (projected - wanted).square().flatten(1).mean(1) / spread.clamp(min=1e-6)
-        return distances
-
 
 class PartsTargets:
     """Text targets from folders of text encoders.
@@ -315,7 +301,7 @@ def _build_model(
         output_projections=projections,
     )
     if config.start is not None:
-        load_trained(model, Path(config.start))
+        load_trained(model, Path(config.start), outputs=not config.fresh_outputs)
     return model
 
 
@@ -328,10 +314,10 @@ def save_trained(model: AnyGenModel, folder: Path) -> None:
     save_adapter(model.llm, folder / "adapter")
 
 
-def load_trained(model: AnyGenModel, folder: Path) -> None:
-    """Read what `save_trained` wrote, strictly."""
+def load_trained(model: AnyGenModel, folder: Path, *, outputs: bool = True) -> None:
+    """Read what `save_trained` wrote, strictly; the output projections only if wanted."""
     load_model(model.input_projection, str(folder / "input_projection.safetensors"), strict=True)
-    for name, projection in model.output_projections.items():
+    for name, projection in model.output_projections.items() if outputs else ():
         load_model(projection, str(folder / "output_projections" / f"{name}.safetensors"), strict=True)
     load_adapter(model.llm, folder / "adapter")
 

@@ -66,7 +66,7 @@ class AudioDecoder(FolderDecoder):
     ) -> Tensor:
         """Like a call, as waveforms of `decode`, float32."""
         request = read_options(AudioOptions, options, self.parts.defaults)
-        channels, of_waves = self.parts.unet.config.in_channels, self._of_waves
+        channels, of_waves = self.parts.latent_channels, self._of_waves
         if of_waves:
             samples, shape = self._wave_length(request.audio_length_in_s)
         else:

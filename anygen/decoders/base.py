@@ -36,6 +36,9 @@ class ConditioningSpec:
     """Width of a pooled vector that is the head of the last token (SDXL's `text_embeds`); 0 without one."""
     size_ids: int = 0
     """Pixels a latent position, where the UNet is told the size of the picture (SDXL); 0 where it is not."""
+    coordinates: int = 0
+    """Input channels behind the latents that tell each position where it lies, one for each of the first so
+    many axes after the channels: 1 is the time of a film or a sound, 2 the pitch of a sound as well."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -67,6 +70,10 @@ class ConditioningSpec:
                 f"conditioning norm and size_ids: found {self.norm} and {self.size_ids}, expected a positive "
                 "and a non-negative number; fix the spec"
             )
+        if not 0 <= self.coordinates <= 3:
+            raise BadArgument(
+                f"conditioning coordinates: found {self.coordinates}, expected 0 to 3 axes; fix the spec"
+            )
 
     def fit(self, prompt_embeds: Tensor, like: Tensor | None = None) -> Tensor:
         """Check embeddings against this spec and give them as (B, tokens, width), normalised if it says so.
@@ -93,6 +100,32 @@ class ConditioningSpec:
             return embeds
         unit = F.normalize(embeds, dim=-1)
         return unit if self.norm == 1.0 else unit * self.norm
+
+    def network_input(self, sample: Tensor, places: Tensor | None = None) -> Tensor:
+        """Latents as the network takes them: with their coordinates behind, if the spec has any.
+
+        A convolution cannot tell where it is, so a network learns "fades out" or "moves left" only from how
+        far its sides are; coordinate channels say it (CoordConv, Liu et al. 2018, section 3).
+
+        Args:
+            sample: (B, C, ...) noisy latents.
+            places: (B, coordinates) of samples that are one position of a whole, such as a frame of a film;
+                None counts from -1 at the first position of each axis to 1 at the last.
+
+        Returns:
+            (B, C + coordinates, ...) of the type of `sample`.
+        """
+        if not self.coordinates:
+            return sample
+        shape = (len(sample), 1, *sample.shape[2:])
+        if places is not None:
+            given = places.to(sample).view(*places.shape, *[1] * (sample.ndim - 2))
+            return torch.cat([sample, given.expand(-1, -1, *sample.shape[2:])], dim=1)
+        ramps = []
+        for axis in range(2, 2 + self.coordinates):
+            ramp = torch.linspace(-1, 1, sample.shape[axis], device=sample.device, dtype=sample.dtype)
+            ramps.append(ramp.view(-1, *[1] * (sample.ndim - axis - 1)).expand(shape))
+        return torch.cat([sample, *ramps], dim=1)
 
     def arguments(self, embeds: Tensor, sample: Tensor) -> dict[str, Tensor]:
         """What fitted embeddings are to the network: its keyword arguments.

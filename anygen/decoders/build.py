@@ -93,13 +93,18 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_image_unet(
-    *, latent_channels: int, block_out_channels: Sequence[int], cross_attention_dim: int, sample_size: int
+    *,
+    latent_channels: int,
+    block_out_channels: Sequence[int],
+    cross_attention_dim: int,
+    sample_size: int,
+    coordinates: int = 0,
 ) -> UNet2DConditionModel:
     """Stable Diffusion's UNet with cross-attention at all levels but the finest."""
     down, up = _block_names(len(block_out_channels), "2D")
     return UNet2DConditionModel(
         sample_size=sample_size,
-        in_channels=latent_channels,
+        in_channels=latent_channels + coordinates,
         out_channels=latent_channels,
         down_block_types=down,
         up_block_types=up,
@@ -112,7 +117,12 @@ def build_image_unet(
 
 
 def build_video_unet(
-    *, latent_channels: int, block_out_channels: Sequence[int], cross_attention_dim: int, sample_size: int
+    *,
+    latent_channels: int,
+    block_out_channels: Sequence[int],
+    cross_attention_dim: int,
+    sample_size: int,
+    coordinates: int = 0,
 ) -> UNet3DConditionModel:
     """Zeroscope's UNet: the image UNet with temporal convolutions and temporal attention.
 
@@ -123,7 +133,7 @@ def build_video_unet(
     down, up = _block_names(len(block_out_channels), "3D")
     unet = UNet3DConditionModel(
         sample_size=sample_size,
-        in_channels=latent_channels,
+        in_channels=latent_channels + coordinates,
         out_channels=latent_channels,
         down_block_types=down,
         up_block_types=up,
@@ -141,13 +151,18 @@ def build_video_unet(
 
 
 def build_audio_unet(
-    *, latent_channels: int, block_out_channels: Sequence[int], class_embed_dim: int, sample_size: int
+    *,
+    latent_channels: int,
+    block_out_channels: Sequence[int],
+    class_embed_dim: int,
+    sample_size: int,
+    coordinates: int = 0,
 ) -> UNet2DConditionModel:
     """AudioLDM's UNet: one CLAP vector, projected and concatenated to the timestep embedding."""
     down, up = _block_names(len(block_out_channels), "2D")
     return UNet2DConditionModel(
         sample_size=sample_size,
-        in_channels=latent_channels,
+        in_channels=latent_channels + coordinates,
         out_channels=latent_channels,
         down_block_types=down,
         up_block_types=up,

@@ -21,7 +21,12 @@ ADDED = ("text_embeds", "time_ids")
 
 
 def predict(
-    unet: nn.Module, sample: Tensor, timesteps: Tensor, prompt_embeds: Tensor, spec: ConditioningSpec
+    unet: nn.Module,
+    sample: Tensor,
+    timesteps: Tensor,
+    prompt_embeds: Tensor,
+    spec: ConditioningSpec,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Call the UNet with the conditioning where its spec says it enters.
 
@@ -31,6 +36,7 @@ def predict(
         timesteps: (B,) or scalar.
         prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
         spec: The decoder's conditioning.
+        places: (B, coordinates) of single frames; see `ConditioningSpec.network_input`.
 
     Returns:
         The prediction (epsilon, v or sample), shaped like `sample`; differentiable in everything.
@@ -39,7 +45,7 @@ def predict(
         BadArgument: `prompt_embeds` does not match the spec.
     """
     embeds = spec.fit(prompt_embeds, like=sample)
-    return call_network(unet, sample, timesteps, spec.arguments(embeds, sample))
+    return call_network(unet, spec.network_input(sample, places), timesteps, spec.arguments(embeds, sample))
 
 
 def call_network(network: Any, sample: Tensor, timesteps: Tensor, arguments: Mapping[str, Any]) -> Tensor:
@@ -103,6 +109,7 @@ def denoising_loss(
     snr_gamma: float | None = None,
     timesteps: Tensor | None = None,
     noise: Tensor | None = None,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of one denoising step at random timesteps.
 
@@ -118,6 +125,7 @@ def denoising_loss(
         snr_gamma: Clip of the min-SNR weighting (5.0 in the paper); None weighs all timesteps alike.
         timesteps: (B,) instead of random ones.
         noise: Like `latents`, instead of random noise.
+        places: (B, coordinates) of single frames; see `ConditioningSpec.network_input`.
 
     Returns:
         Scalar float32, differentiable in the UNet and in `prompt_embeds`.
@@ -128,7 +136,8 @@ def denoising_loss(
     timesteps, noise = _draw(scheduler, latents, generator, timesteps, noise)
     signal, spread = _signal_and_noise(scheduler, timesteps, latents)
     target = diffusion_target(scheduler, latents, noise, timesteps)
-    prediction = predict(unet, signal * latents + spread * noise, timesteps, prompt_embeds, spec)
+    noisy = signal * latents + spread * noise
+    prediction = predict(unet, noisy, timesteps, prompt_embeds, spec, places)
     error = (prediction.float() - target.float()).square()
     if weights is not None:
         full = weights.to(error).expand_as(error)

@@ -45,7 +45,7 @@ class ImageDecoder(FolderDecoder):
         check_limit(height * width, MAX_PIXELS, "pixels of an image (height x width)")
         clean = sample_latents(
             self.parts,
-            (self.parts.unet.config.in_channels, height // factor, width // factor),
+            (self.parts.latent_channels, height // factor, width // factor),
             prompt_embeds,
             request,
             seeds=seeds,

@@ -1,4 +1,4 @@
-"""Start a video UNet from an image UNet: same spatial weights, temporal layers that begin as the identity."""
+"""Start a UNet from one that lacks something: coordinates of its input, or a film's temporal layers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,35 @@ TEMPORAL = ("transformer_in.", ".temp_convs.", ".temp_attentions.")
 def is_temporal(name: str) -> bool:
     """Whether a parameter of a `UNet3DConditionModel` is of a temporal layer, which the 2-D one lacks."""
     return any(piece in name for piece in TEMPORAL)
+
+
+def init_with_coordinates(source: nn.Module, target: nn.Module) -> None:
+    """Copy a UNet into one that is told coordinates too, in place.
+
+    Right after, both give the same: the first convolution ignores its new input channels, which are the last
+    ones, until training makes use of them.
+
+    Args:
+        source: The trained UNet, of at most as many input channels.
+        target: A UNet that is otherwise alike, changed in place.
+
+    Raises:
+        WeightsMismatch: They differ in more than input channels.
+    """
+    weights = source.state_dict()
+    first = weights["conv_in.weight"]
+    missing = target.get_parameter("conv_in.weight").shape[1] - first.shape[1]
+    if missing > 0:
+        weights["conv_in.weight"] = torch.cat(
+            [first, first.new_zeros(len(first), missing, *first.shape[2:])], 1
+        )
+    try:
+        target.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WeightsMismatch(
+            f"starting UNet: found other layers ({str(error).splitlines()[1].strip()[:120]}), expected the same "
+            "but for input channels; give both the same sizes"
+        ) from None
 
 
 def init_video_from_image(unet2d: UNet2DConditionModel, unet3d: UNet3DConditionModel) -> list[str]:

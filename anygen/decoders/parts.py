@@ -180,6 +180,11 @@ class DecoderParts:
         return self.get("scheduler")
 
     @property
+    def latent_channels(self) -> int:
+        """Channels of the latents: what the denoiser takes but for coordinates."""
+        return int(self.unet.config.in_channels) - self.spec.coordinates
+
+    @property
     def vae_factor(self) -> int:
         """Data positions per latent position, along each side."""
         return self._geometry[0]

@@ -140,7 +140,7 @@ def denoise(
         if hasattr(run, "scale_model_input"):  # flow matching has none
             model_input = run.scale_model_input(model_input, timestep)
         rows = timestep.expand(len(model_input))
-        output = call_network(network, model_input.to(dtype), rows, arguments).float()
+        output = call_network(network, spec.network_input(model_input.to(dtype)), rows, arguments).float()
         if guided:
             output = _guide(output, guidance_scale, guidance_rescale)
         stepped = run.step(output, timestep, latents, **extra)

@@ -67,7 +67,7 @@ class VideoDecoder(FolderDecoder):
         clean = sample_latents(
             self.parts,
             (
-                self.parts.unet.config.in_channels,
+                self.parts.latent_channels,
                 self._latent_frames(frames),
                 height // factor,
                 width // factor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from anygen.decoders.build import (
     load_image_unet,
 )
 from anygen.decoders.denoising import denoising_loss
-from anygen.decoders.inflate import init_video_from_image
+from anygen.decoders.inflate import init_video_from_image, init_with_coordinates
 from anygen.decoders.mel import log_mel
 from anygen.decoders.parts import DecoderDefaults, DecoderParts
 from anygen.decoders.registry import DECODERS
@@ -56,15 +56,18 @@ class DiffusionConfig:
     """Scenes rendered and encoded once before training."""
     bank: str
     """File that keeps the encoded scenes."""
+    coordinates: int = 0
+    """Axes along which the UNet is told where it is: 1 is time, 2 the pitch of a spectrogram too."""
     image_unet: str | None = None
     """Image UNet whose spatial layers a video UNet starts from."""
     start: str | None = None
-    """UNet folder of an earlier run, of the same sizes, to go on from; None starts from nothing."""
+    """UNet folder of an earlier run, of the same sizes but perhaps without coordinates, to go on from; None
+    starts from nothing."""
     num_frames: int = 16
     """Frames of a film of two seconds."""
-    frozen: tuple[str, ...] = ()
-    """Parts of parameter names that stay as they started: with `.resnets.` a video UNet keeps how the image
-    UNet draws, and learns how things move."""
+    lone_frames: bool = False
+    """Train a video UNet's spatial layers alone, on one frame of each film. The coordinate says which one, so
+    where the object is by then is learned as fast as its color, at the price of pictures."""
     object_weight: float = 4.0
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
@@ -84,6 +87,14 @@ class DiffusionConfig:
     """Samples that an evaluation grades, seen and held out each."""
     seed: int = 0
     """Initialisation, scenes and captions."""
+
+    def __post_init__(self) -> None:
+        if self.modality is not Modality.VIDEO and (self.image_unet is not None or self.lone_frames):
+            raise BadArgument(
+                f"Found image_unet or lone_frames for {self.modality}; only video has them. Leave them out."
+            )
+        if self.lone_frames and self.coordinates < 1:
+            raise BadArgument("Found lone_frames without coordinates; expected coordinates: 1, their time.")
 
 
 @dataclass(frozen=True)
@@ -140,31 +151,34 @@ class DiffusionStage:
         self.text_encoder = self.medium.text_encoder.from_pretrained(texts / "text_encoder").eval()
         self.tokenizer = AutoTokenizer.from_pretrained(texts / "tokenizer")
         self.scheduler = build_scheduler()
-        self.spec = self.medium.spec(self.tokenizer.model_max_length, self.text_encoder.config.hidden_size)
+        spec = self.medium.spec(self.tokenizer.model_max_length, self.text_encoder.config.hidden_size)
+        self.spec = replace(spec, coordinates=config.coordinates)
         self.scenes = bank_scenes(config.bank_size, config.seed)
         self.latents, self.masks = self._bank(Path(config.bank))
         torch.manual_seed(config.seed)
-        self.unet = self._build()
-        if config.start is not None:
-            earlier = cast(Any, type(self.unet)).from_pretrained(config.start)
-            self.unet.load_state_dict(earlier.state_dict())
+        self.unet = self._build(build_image_unet if config.lone_frames else self.medium.build)
+        self._start()
 
-    def _build(self) -> nn.Module:
-        shape = {
-            "latent_channels": self.latents.shape[1],
-            "block_out_channels": self.config.block_out_channels,
-            "sample_size": self.latents.shape[-1],
-        }
-        if self.config.modality is Modality.AUDIO:
-            return self.medium.build(**shape, class_embed_dim=self.spec.width)
-        unet = self.medium.build(**shape, cross_attention_dim=self.spec.width)
-        if self.config.image_unet is not None:
-            if self.config.modality is not Modality.VIDEO:
-                raise BadArgument(
-                    f"Found image_unet for {self.config.modality}; only video starts from one. Leave it out."
-                )
-            init_video_from_image(load_image_unet(self.config.image_unet), unet)
-        return unet
+    def _build(self, build: Callable[..., nn.Module]) -> Any:
+        entry = "class_embed_dim" if self.config.modality is Modality.AUDIO else "cross_attention_dim"
+        return build(
+            latent_channels=self.latents.shape[1],
+            block_out_channels=self.config.block_out_channels,
+            sample_size=self.latents.shape[-1],
+            coordinates=self.config.coordinates,
+            **{entry: self.spec.width},
+        )
+
+    def _start(self) -> None:
+        """Take over the weights of an earlier run, or of the image UNet."""
+        config = self.config
+        if config.start is not None:
+            init_with_coordinates(cast(Any, type(self.unet)).from_pretrained(config.start), self.unet)
+        elif config.image_unet is not None:
+            spatial = self.unet if config.lone_frames else self._build(build_image_unet)
+            init_with_coordinates(load_image_unet(config.image_unet), spatial)
+            if not config.lone_frames:
+                init_video_from_image(spatial, self.unet)
 
     def _bank(self, cache: Path) -> tuple[Tensor, Tensor]:
         """Half-precision latents (n, C, [F,] h, w) of unit variance and object masks (n, 1, [F,] h, w)."""
@@ -199,9 +213,8 @@ class DiffusionStage:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def trainable_parameters(self) -> list[dict[str, Any]]:
-        """The UNet, but for what the configuration freezes."""
-        named = self.unet.named_parameters()
-        return [{"params": [p for n, p in named if not any(part in n for part in self.config.frozen)]}]
+        """The UNet."""
+        return [{"params": list(self.unet.parameters())}]
 
     def batch(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         """Latents, masks and captions of the scenes at `indices`."""
@@ -212,7 +225,13 @@ class DiffusionStage:
             dropped = rng.random() < self.config.unconditional
             captions.append("" if dropped else drawn_caption(named, rng, 0.7))
         latents, masks = (x[torch.from_numpy(indices)].float() for x in (self.latents, self.masks))
-        return {"latents": latents, "masks": masks, "captions": captions}
+        batch = {"latents": latents, "masks": masks, "captions": captions, "places": None}
+        if self.config.lone_frames:
+            rows, count = torch.arange(len(latents)), latents.shape[2]
+            frames = torch.randint(count, (len(latents),))
+            batch |= {"latents": latents[rows, :, frames], "masks": masks[rows, :, frames]}
+            batch["places"] = torch.linspace(-1, 1, count)[frames, None]
+        return batch
 
     def training_forward(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The denoising loss, object weighted."""
@@ -229,6 +248,7 @@ class DiffusionStage:
             timesteps=self._timesteps(len(embeds), generator),
             noise=self._noise(batch["latents"], generator),
             weights=1 + (self.config.object_weight - 1) * batch["masks"],
+            places=batch["places"],
         )
         return {"loss": loss}, {}
 
@@ -249,8 +269,12 @@ class DiffusionStage:
 
     def decoder(self) -> Decoder:
         """The decoder as it stands, with the UNet that is being trained."""
+        unet = self.unet
+        if self.config.lone_frames:
+            unet = self._build(build_video_unet).eval()
+            init_video_from_image(self.unet, unet)
         modules = {
-            "unet": self.unet,
+            "unet": unet,
             "vae": self.autoencoder,
             "scheduler": self.scheduler,
             "text_encoder": self.text_encoder,

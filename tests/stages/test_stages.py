@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import tiny_encoder
@@ -14,7 +15,7 @@ from torch import nn
 
 from anygen.decoders.registry import open_decoder
 from anygen.encoders.imagebind import load_encoder, load_processor, save_encoder
-from anygen.errors import CheckpointCorrupt
+from anygen.errors import BadArgument, CheckpointCorrupt
 from anygen.modality import GENERATED, Modality
 from anygen.stages.base import Stage, set_trainable
 from anygen.stages.features import FeatureConfig, MediaFeatures
@@ -112,18 +113,32 @@ def test_decoders_train_and_open(parts: dict[str, Path], tmp_path: Path) -> None
         tmp_path,
     )
     image = run_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path), tmp_path / "image")
+    films = diffusion(parts, Modality.VIDEO, tmp_path, coordinates=1, num_frames=4)
+    frames = run_stage(
+        "diffusion", {**films, "image_unet": str(image / "unet"), "lone_frames": True}, tmp_path / "frames"
+    )
     video = run_stage(
-        "diffusion",
-        diffusion(parts, Modality.VIDEO, tmp_path, image_unet=str(image / "unet")),
-        tmp_path / "video",
+        "diffusion", {**films, "start": str(frames / "unet"), "shared_noise": 0.5}, tmp_path / "video"
     )
-    audio = run_stage(
-        "diffusion", diffusion(parts, Modality.AUDIO, tmp_path, vocoder=str(vocoder)), tmp_path / "audio"
-    )
+    sounds = diffusion(parts, Modality.AUDIO, tmp_path, vocoder=str(vocoder))
+    audio = run_stage("diffusion", {**sounds, "coordinates": 2}, tmp_path / "audio")
     for modality, folder in zip(GENERATED, (image, audio, video), strict=True):
         decoder = open_decoder(modality, folder)
         made = decoder(decoder.encode_text(["a small red star"]), seeds=[0], num_inference_steps=1)
         assert len(made) == 1
+
+
+def test_a_frame_is_trained_at_the_time_it_has_in_its_film(parts: dict[str, Path], tmp_path: Path) -> None:
+    config = diffusion(parts, Modality.VIDEO, tmp_path, coordinates=1, num_frames=4, lone_frames=True)
+    stage = build_stage("diffusion", config)
+    batch = stage.batch(np.array([0, 1, 2, 3]))
+    for row, place in enumerate(batch["places"]):
+        frame = int(((place + 1) / 2 * 3).round())
+        assert torch.equal(batch["latents"][row], stage.latents[row, :, frame].float())
+    with pytest.raises(BadArgument, match="without coordinates"):
+        build_stage("diffusion", {**config, "coordinates": 0})
+    with pytest.raises(BadArgument, match="only video has them"):
+        build_stage("diffusion", {**config, "modality": "image"})
 
 
 def test_a_language_model_stage_trains_the_whole_model(parts: dict[str, Path]) -> None:
