@@ -44,6 +44,7 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("instruction-tuning", "instruction-tuning"),
     ("instruction-refine", "instruction-tuning"),
     ("instruction-polish", "instruction-tuning"),
+    ("instruction-last", "instruction-tuning"),
     ("output-refine", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
@@ -66,7 +67,8 @@ WHAT: dict[str, str] = {
     "decoder-alignment": "output projections and signal rows",
     "instruction-tuning": "LoRA and all projections",
     "instruction-refine": "the same, on more films",
-    "instruction-polish": "the same, to the end",
+    "instruction-polish": "the same, at a lower rate",
+    "instruction-last": "the same, with idle words in requests",
     "output-refine": "output projections, anew",
 }
 

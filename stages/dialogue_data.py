@@ -62,6 +62,36 @@ def told_turns(dialogue: Dialogue, rng: np.random.Generator, *, signals: bool) -
     return _turns(dialogue, convert)
 
 
+FILLERS = (
+    "well", "so", "just", "really", "kindly", "maybe", "perhaps", "quickly", "simply", "honestly",
+    "again", "then", "actually", "today", "first", "quite", "surely", "gladly", "happily", "soon",
+    "there", "friend", "sure", "truly", "totally", "somehow", "always", "ever", "also", "hm", "oh",
+    "ah", "wow", "nice", "great", "good", "alright", "fine", "cool", "dear", "buddy", "sir",
+    "think", "believe", "guess", "hope", "wonder", "wish", "mean", "know", "help", "here",
+)  # fmt: skip
+"""Words that change nothing of a request."""
+
+
+def filled(turns: list[TrainingTurn], rng: np.random.Generator) -> list[TrainingTurn]:
+    """The same with one to three idle words among the first of the user's texts.
+
+    People word a request in more ways than any list of templates has; this teaches to pass over what is idle.
+    """
+
+    def fill(text: str) -> str:
+        words = text.split(" ")
+        for _ in range(int(rng.integers(1, 4))):
+            words.insert(int(rng.integers(min(3, len(words)))), FILLERS[int(rng.integers(len(FILLERS)))])
+        return " ".join(words)
+
+    return [
+        turn
+        if turn.role != "user"
+        else TrainingTurn(turn.role, tuple(fill(p) if isinstance(p, str) else p for p in turn.parts))
+        for turn in turns
+    ]
+
+
 def shouted(turns: list[TrainingTurn]) -> list[TrainingTurn]:
     """The same with the user's words in capitals: other tokens, which are rare in what people type."""
     return [

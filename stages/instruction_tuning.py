@@ -6,7 +6,7 @@ generation loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anygen.model import TrainablePart
+from anygen.toybox.dialogue_types import Dialogue
 from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
 
 from .data.conversations import tune
 from .data.model import Parts
 from .data.own import DataConfig
 from .data.scores import caption_scores, signal_scores
-from .dialogue_data import seen_turns, shouted
+from .dialogue_data import filled, seen_turns, shouted
 from .pretraining.language_model import exact_answers
 from .signals import distance_losses, mean_distances
 from .system import Group, SystemConfig, ensure_lora, toybox_seed
@@ -48,6 +49,10 @@ class InstructionConfig:
     """Weight of the distance to the text embeddings."""
     mixing: float = 0.0
     """Weight of the same distance between pairs of answers, where the answers have 1 (`Signals.between`)."""
+    more: dict[str, float] = field(default_factory=dict)
+    """Shares of the toybox's dialogues that are of a direction, beyond the mixture's own."""
+    filled: float = 0.0
+    """Share of the toybox's dialogues whose user puts idle words into a request."""
     shouted: float = 0.0
     """Share of the toybox's dialogues whose user types in capitals, beyond the few that do anyway."""
     trains: tuple[TrainablePart, ...] = ("lora", "input_projection", "output_projections", "signal_rows")
@@ -89,9 +94,19 @@ class InstructionStage:
         conversations = []
         for index in indices:
             rng = np.random.default_rng((toybox_seed(self.config.system), 41, int(index)))
-            turns = seen_turns(sample_dialogue(rng))
+            turns = seen_turns(self._dialogue(rng))
+            turns = filled(turns, rng) if rng.random() < self.config.filled else turns
             conversations.append(shouted(turns) if rng.random() < self.config.shouted else turns)
         return self.system.groups(conversations, groups_rng, parts=4)
+
+    def _dialogue(self, rng: np.random.Generator) -> Dialogue:
+        """One of the mixture, or of a direction that gets more."""
+        chance = rng.random() if self.config.more else 1.0
+        for direction, share in self.config.more.items():
+            if chance < share:
+                return make_dialogue(direction, rng)
+            chance -= share
+        return sample_dialogue(rng)
 
     def training_forward(self, batch: list[Group]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Answer cross-entropy plus the weighted distances."""

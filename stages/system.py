@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from anygen.tokens import SignalTokens
 from anygen.toybox.captions import caption
 from anygen.toybox.dialogue_types import InputMedia, Signal
 
+from .averaging import mean_result
 from .features import FeatureConfig, MediaFeatures
 from .text_embeds import embed_texts
 from .unseen import UnseenPairs
@@ -64,6 +66,8 @@ class SystemConfig:
     """File of the toybox's frozen encoder features, computed when missing; own data need none."""
     start: str | None = None
     """Result of the stage before, or None for fresh projections and rows."""
+    averaged_with: tuple[str, ...] = ()
+    """Results of other runs of that stage, whose mean with `start` is the start."""
     fresh_outputs: bool = False
     """Start the output projections anew all the same."""
     template: str = "toybox"
@@ -301,7 +305,10 @@ def _build_model(
         output_projections=projections,
     )
     if config.start is not None:
-        load_trained(model, Path(config.start), outputs=not config.fresh_outputs)
+        with tempfile.TemporaryDirectory() as folder:
+            mean = Path(folder) / "mean"
+            mean_result([Path(config.start), *map(Path, config.averaged_with)], mean)
+            load_trained(model, mean, outputs=not config.fresh_outputs)
     return model
 
 

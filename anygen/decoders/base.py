@@ -38,7 +38,8 @@ class ConditioningSpec:
     """Pixels a latent position, where the UNet is told the size of the picture (SDXL); 0 where it is not."""
     coordinates: int = 0
     """Input channels behind the latents that tell each position where it lies, one for each of the first so
-    many axes after the channels: 1 is the time of a film or a sound, 2 the pitch of a sound as well."""
+    many axes after the channels: 1 is the time of a film or a sound, 2 the pitch of a sound as well, 3 time,
+    height and width of a film."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -109,23 +110,23 @@ class ConditioningSpec:
 
         Args:
             sample: (B, C, ...) noisy latents.
-            places: (B, coordinates) of samples that are one position of a whole, such as a frame of a film;
-                None counts from -1 at the first position of each axis to 1 at the last.
+            places: (B, n) first coordinates of samples that are one position of a whole along their first n
+                axes, such as a frame of a film; the other coordinates, and all where it is None, count from -1
+                at the first position of an axis to 1 at the last.
 
         Returns:
             (B, C + coordinates, ...) of the type of `sample`.
         """
         if not self.coordinates:
             return sample
-        shape = (len(sample), 1, *sample.shape[2:])
+        channels, shape = [sample], (len(sample), 1, *sample.shape[2:])
         if places is not None:
             given = places.to(sample).view(*places.shape, *[1] * (sample.ndim - 2))
-            return torch.cat([sample, given.expand(-1, -1, *sample.shape[2:])], dim=1)
-        ramps = []
-        for axis in range(2, 2 + self.coordinates):
+            channels.append(given.expand(-1, -1, *sample.shape[2:]))
+        for axis in range(2, 2 + self.coordinates - (0 if places is None else places.shape[1])):
             ramp = torch.linspace(-1, 1, sample.shape[axis], device=sample.device, dtype=sample.dtype)
-            ramps.append(ramp.view(-1, *[1] * (sample.ndim - axis - 1)).expand(shape))
-        return torch.cat([sample, *ramps], dim=1)
+            channels.append(ramp.view(-1, *[1] * (sample.ndim - axis - 1)).expand(shape))
+        return torch.cat(channels, dim=1)
 
     def arguments(self, embeds: Tensor, sample: Tensor) -> dict[str, Tensor]:
         """What fitted embeddings are to the network: its keyword arguments.

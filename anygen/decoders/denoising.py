@@ -36,7 +36,7 @@ def predict(
         timesteps: (B,) or scalar.
         prompt_embeds: (B, tokens, width), or (B, width) where tokens is 1.
         spec: The decoder's conditioning.
-        places: (B, coordinates) of single frames; see `ConditioningSpec.network_input`.
+        places: (B, n) of single frames; see `ConditioningSpec.network_input`.
 
     Returns:
         The prediction (epsilon, v or sample), shaped like `sample`; differentiable in everything.
@@ -125,7 +125,7 @@ def denoising_loss(
         snr_gamma: Clip of the min-SNR weighting (5.0 in the paper); None weighs all timesteps alike.
         timesteps: (B,) instead of random ones.
         noise: Like `latents`, instead of random noise.
-        places: (B, coordinates) of single frames; see `ConditioningSpec.network_input`.
+        places: (B, n) of single frames; see `ConditioningSpec.network_input`.
 
     Returns:
         Scalar float32, differentiable in the UNet and in `prompt_embeds`.

@@ -24,8 +24,9 @@ def is_temporal(name: str) -> bool:
 def init_with_coordinates(source: nn.Module, target: nn.Module) -> None:
     """Copy a UNet into one that is told coordinates too, in place.
 
-    Right after, both give the same: the first convolution ignores its new input channels, which are the last
-    ones, until training makes use of them.
+    The weights of the new input channels, which are the last ones, stay as they are in the target. They must
+    not be zero: where neither time nor words alone say where a thing is (left at the end is right at the
+    start), zeros are a saddle that training does not leave.
 
     Args:
         source: The trained UNet, of at most as many input channels.
@@ -35,12 +36,9 @@ def init_with_coordinates(source: nn.Module, target: nn.Module) -> None:
         WeightsMismatch: They differ in more than input channels.
     """
     weights = source.state_dict()
-    first = weights["conv_in.weight"]
-    missing = target.get_parameter("conv_in.weight").shape[1] - first.shape[1]
-    if missing > 0:
-        weights["conv_in.weight"] = torch.cat(
-            [first, first.new_zeros(len(first), missing, *first.shape[2:])], 1
-        )
+    first, wider = weights["conv_in.weight"], target.get_parameter("conv_in.weight")
+    if first.shape[1] < wider.shape[1]:
+        weights["conv_in.weight"] = torch.cat([first, wider.detach()[:, first.shape[1] :]], dim=1)
     try:
         target.load_state_dict(weights)
     except RuntimeError as error:

@@ -66,8 +66,12 @@ class DiffusionConfig:
     num_frames: int = 16
     """Frames of a film of two seconds."""
     lone_frames: bool = False
-    """Train a video UNet's spatial layers alone, on one frame of each film. The coordinate says which one, so
-    where the object is by then is learned as fast as its color, at the price of pictures."""
+    """Train a video UNet's spatial layers alone, on one frame of a film, whose time is its first coordinate:
+    where the object is by then is learned like its color, at the price of pictures."""
+    late_frames: float = 0.0
+    """Share of lone frames that are the last of their film, beyond an even draw. Over an even draw words
+    alone say nothing of where a thing is, since what moves left begins on the right: a saddle. Over these
+    they do, and time then only has to turn it round."""
     object_weight: float = 4.0
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
     unconditional: float = 0.1
@@ -229,6 +233,7 @@ class DiffusionStage:
         if self.config.lone_frames:
             rows, count = torch.arange(len(latents)), latents.shape[2]
             frames = torch.randint(count, (len(latents),))
+            frames[torch.rand(len(latents)) < self.config.late_frames] = count - 1
             batch |= {"latents": latents[rows, :, frames], "masks": masks[rows, :, frames]}
             batch["places"] = torch.linspace(-1, 1, count)[frames, None]
         return batch

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from anygen.modality import Modality
 from anygen.prompting import SlotPart, TrainingTurn
-from anygen.stages.dialogue_data import shouted
+from anygen.stages.dialogue_data import FILLERS, filled, shouted
 from anygen.stages.signals import Signals
 
 
@@ -59,3 +60,13 @@ def test_only_the_user_shouts() -> None:
     ]
     user, answer = shouted(turns)
     assert user.parts == ("DRAW A RED STAR", slot) and answer == turns[1]
+
+
+def test_idle_words_come_among_the_first_and_take_no_word_away() -> None:
+    turns = [TrainingTurn("user", ("draw a small red star",)), TrainingTurn("assistant", ("Here it is.",))]
+    for seed in range(20):
+        user, answer = filled(turns, np.random.default_rng(seed))
+        (text,) = user.parts
+        kept = [word for word in str(text).split() if word not in FILLERS]
+        assert kept == ["draw", "a", "small", "red", "star"] and 1 <= len(str(text).split()) - 5 <= 3
+        assert str(text).endswith("small red star") and answer == turns[1]
