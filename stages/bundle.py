@@ -34,6 +34,7 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("image-diffusion", "diffusion"),
     ("video-frames", "diffusion"),
     ("video-diffusion", "diffusion"),
+    ("video-refine", "diffusion"),
     ("audio-diffusion", "diffusion"),
     ("audio-refine", "diffusion"),
     ("language-model", "language-model"),
@@ -46,6 +47,8 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("instruction-polish", "instruction-tuning"),
     ("instruction-last", "instruction-tuning"),
     ("output-refine", "instruction-tuning"),
+    ("input-refine", "instruction-tuning"),
+    ("words-refine", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -58,6 +61,7 @@ WHAT: dict[str, str] = {
     "image-diffusion": "UNet of the image decoder",
     "video-frames": "UNet of the video decoder, frame by frame",
     "video-diffusion": "the same, whole films",
+    "video-refine": "the same, at all noise levels",
     "audio-diffusion": "UNet of the audio decoder",
     "audio-refine": "the same, told time and pitch",
     "language-model": "Llama",
@@ -70,14 +74,19 @@ WHAT: dict[str, str] = {
     "instruction-polish": "the same, at a lower rate",
     "instruction-last": "the same, with idle words in requests",
     "output-refine": "output projections, anew",
+    "input-refine": "input projection, on films",
+    "words-refine": "LoRA, to the end",
 }
 
 DECODER_RUNS: dict[Modality, str] = {
     Modality.IMAGE: "image-diffusion",
     Modality.AUDIO: "audio-refine",
-    Modality.VIDEO: "video-diffusion",
+    Modality.VIDEO: "video-refine",
 }
 """The run whose result is the decoder of a modality."""
+
+SYSTEM_RUNS: tuple[str, ...] = ("words-refine", "input-refine")
+"""Runs of which the mean is the system (see `averaging`)."""
 
 
 def recipe_path(model: str, name: str) -> Path:
@@ -103,9 +112,10 @@ def train(model: str, names: list[str] | None = None) -> None:
 
 def assemble(model: str, folder: Path) -> None:
     """Put the results of all steps into one model folder, with a card that says how each came about."""
-    tuning = run.read_config(recipe_path(model, RECIPE[-1][0]))
-    config = from_json(SystemConfig, tuning.stage["system"], where=f"{RECIPE[-1][0]}.yaml")
-    system = build_system(replace(config, start=str(Path(tuning.run_folder) / "result")))
+    runs = [run.read_config(recipe_path(model, name)) for name in SYSTEM_RUNS]
+    first, *others = (str(Path(found.run_folder) / "result") for found in runs)
+    config = from_json(SystemConfig, runs[0].stage["system"], where=f"{SYSTEM_RUNS[0]}.yaml")
+    system = build_system(replace(config, start=first, averaged_with=tuple(others), fresh_outputs=False))
     decoders = {
         modality: Path(run.read_config(recipe_path(model, name)).run_folder) / "result"
         for modality, name in DECODER_RUNS.items()
