@@ -97,17 +97,22 @@ FOLLOW = """
   down();
   if (window.agFollowed === page) return;
   window.agFollowed = page;
-  view.addEventListener("wheel", () => {
+  const look = () => requestAnimationFrame(() => {
     window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
-  }, { passive: true });
-  view.addEventListener("touchmove", () => {
-    window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
-  }, { passive: true });
-  new ResizeObserver(() => { if (window.agPinned) down(); }).observe(page);
+  });
+  for (const moved of ["wheel", "touchmove", "keyup", "pointerup"]) {
+    view.addEventListener(moved, look, { passive: true });
+  }
+  new ResizeObserver(() => {
+    if (!window.agPinned) return;
+    if (document.querySelector("[data-follow]")) return down();
+    window.agPinned = false;  // another page has taken the chat's place
+    view.scrollTo({ top: 0 });
+  }).observe(page);
 })();
 </script>
 """
-"""Scrolls to the newest part of a chat and stays there while it grows, until the visitor scrolls away."""
+"""Scrolls to the newest part of a chat and stays there while it grows, until the visitor scrolls or leaves."""
 
 
 def follow_end(mark: str) -> None:
@@ -116,7 +121,7 @@ def follow_end(mark: str) -> None:
     Args:
         mark: a new one scrolls anew; of letters and digits.
     """
-    st.html(f'<span data-mark="{mark}"></span>{FOLLOW}', unsafe_allow_javascript=True)
+    st.html(f'<span data-follow="{mark}"></span>{FOLLOW}', unsafe_allow_javascript=True)
 
 
 def apply_style() -> None:
