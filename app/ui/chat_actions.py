@@ -12,7 +12,7 @@ from anygen.app.store import Chat, Turn
 from anygen.errors import AnyGenError
 
 from .chat_requests import answerable
-from .chat_settings import keep, make_request
+from .chat_settings import keep, make_request, settings
 from .components import NAMES, STAGED
 from .services import runs, session, store
 
@@ -154,7 +154,25 @@ def lock_seed(seed: int) -> None:
         seed: which.
     """
     keep({"seed": seed, "locked": True}, redraw=True)
-    st.toast(f"Seed {seed} is locked for the next answers; unlock it in Settings.")
+    st.toast(f"Seed {seed} is locked for the next answers.")
+
+
+def unlock_seed() -> None:
+    """Let every further answer draw a seed of its own."""
+    keep({"locked": False}, redraw=True)
+
+
+def is_locked(seed: int) -> bool:
+    """Whether further answers take a seed.
+
+    Args:
+        seed: which.
+
+    Returns:
+        True while it is locked.
+    """
+    now = settings()
+    return bool(now["locked"]) and now["seed"] == seed
 
 
 def take_staged() -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ def live_answer(turn: str) -> None:
             key=f"stop_{turn}",
             disabled=view.stopping,
             help="Stop now; what is ready is kept",
+            shortcut="Ctrl+Shift+X",
             on_click=runs().cancel,
             args=(turn,),
         )

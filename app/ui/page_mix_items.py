@@ -163,7 +163,7 @@ def adders() -> None:
             "Add words",
             key="mixer_words",
             max_chars=MOST_WORDS,
-            placeholder="blue, a star, moving left ...",
+            placeholder="Add words: blue, a star ...",
             on_change=_add_words,
             label_visibility="collapsed",
         )

@@ -20,7 +20,7 @@ CSS = """
 .st-key-chat_toolbar > div:first-child { flex: 1 1 auto; min-width: 0; }
 .ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
   font-size: 2.4rem; font-weight: 600;
-  text-align: center; line-height: 1.15; margin-top: 7vh; }
+  text-align: center; line-height: 1.15; margin: 7vh 0 0; padding: 0; }
 .st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
@@ -53,6 +53,8 @@ CSS = """
 [class*="st-key-chat_other_"]:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
 
 .st-key-composer_bar button { min-height: 2.1rem; }
+.st-key-answer_with p { white-space: nowrap; }
+.st-key-world p { font-size: .78rem; text-align: center; }
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
 button:focus-visible, a:focus-visible,
   [role="radio"]:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
@@ -61,7 +63,8 @@ button:focus-visible, a:focus-visible,
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
-  .ag-empty-title { font-size: 1.8rem; margin-top: 2vh; }
+  .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
+  .st-key-answer_with, .st-key-world { display: none; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
 }
@@ -112,7 +115,7 @@ FOLLOW = """
 })();
 </script>
 """
-"""Scrolls to the newest part of a chat and stays there while it grows, until the visitor scrolls or leaves."""
+"""Scrolls to the newest part of a chat and stays there as it grows, until the visitor scrolls or leaves."""
 
 
 def follow_end(mark: str) -> None:

@@ -64,7 +64,8 @@ def page() -> None:
     st.title("Toybox")
     st.caption(
         "A small world whose scenes exist as text, picture, clip, sound, depth, heat and motion alike. "
-        "Pick one, and ask the model with any of its sides."
+        "Pick one, and ask the model with any of its sides. Below each stands what a small program, the "
+        "oracle, measures in it: the same program grades what the model makes."
     )
     attributes, seed = _pick_scene()
     _say_what_it_is(attributes)
