@@ -48,6 +48,9 @@ WATCH = """said => {
 }"""
 """Notes what the live answer says and which steps its bars tell, as the page changes."""
 
+STEPS = '[class*="st-key-image_num_inference_steps"] input'
+"""The field in the settings."""
+
 CUT_OFF = """() => {
   const wide = [], seen = e => e.offsetParent && e.getClientRects().length;
   if (document.documentElement.scrollWidth > innerWidth) wide.push('the page scrolls sideways');
@@ -133,12 +136,12 @@ class ChatPage:
     def visit(self, name: str) -> None:
         """Go to a page by its link."""
         self.page.get_by_role("link", name=name).first.click()
-        self.page.get_by_role("heading", name=name, exact=True).first.wait_for()
+        self.page.locator("h1").filter(has_text=name).wait_for()
         self.settle()
 
     def goto(self, path: str) -> None:
-        """Open a page by its address."""
-        self.page.goto(f"{self.url}/{path}")
+        """Open a page by its address; the chat's is the root."""
+        self.page.goto(f"{self.url}/{'' if path == 'chat' else path}")
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         self.settle()
 
@@ -155,6 +158,12 @@ class ChatPage:
             "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
         )
         return sum(int(x) for x in re.findall(r"\d+", color)[:3]) / 3
+
+    def wait_drawn(self, picture: Any) -> None:
+        """Wait until a picture has its pixels."""
+        picture.wait_for()
+        drawn = "e => e.complete && e.naturalWidth > 0"
+        self.page.wait_for_function(drawn, arg=picture.element_handle(), timeout=PATIENCE)
 
     def wait_playable(self, player: Any) -> float:
         """Wait until a player has its whole file; its duration in seconds."""
@@ -221,10 +230,16 @@ class ChatPage:
     def quick(self) -> None:
         """Few steps for everything."""
         self.page.get_by_role("button", name="Settings").click()
-        self.page.get_by_role("radio", name="Draft").or_(
-            self.page.get_by_test_id("stPopoverBody").get_by_role("button", name="Draft")
-        ).first.click()
-        self.settle()
+        settings = self.page.get_by_test_id("stPopoverBody")
+        draft = settings.get_by_role("radio", name="Draft")
+        draft = draft.or_(settings.get_by_role("button", name="Draft")).first
+        for _ in range(5):  # a popover that still moves loses a click
+            draft.click()
+            self.settle()
+            if settings.locator(STEPS).input_value() == "8":
+                break
+        else:
+            raise AssertionError("the preset was not taken")
         self.page.keyboard.press("Escape")
 
     def shot(self, name: str) -> None:
@@ -237,7 +252,12 @@ class ChatPage:
 @contextmanager
 def visiting(server: Server, browser: Any, *, state: Any = None, **options: Any) -> Iterator[ChatPage]:
     """A visitor with a browser profile of their own, or with the cookies of another's `state`."""
-    window = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
+    window = {
+        "viewport": {"width": 1280, "height": 900},
+        "accept_downloads": True,
+        "reduced_motion": "reduce",
+        **options,
+    }
     context = browser.new_context(storage_state=state, **window)
     context.grant_permissions(["microphone", "camera"])
     page = context.new_page()

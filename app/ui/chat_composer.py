@@ -35,7 +35,7 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
         _offer()
         _tray()
         with st.container(horizontal=True, key="composer_bar", gap="xsmall", vertical_alignment="center"):
-            with st.container(key="answer_with", width="content"):
+            with st.container(key="outputs_label", width="content"):
                 st.caption("Answer with")
             outputs_bar()
             if st.button(
@@ -103,9 +103,14 @@ def _remember_tags(upload: Upload) -> None:
 
 
 def _notices() -> None:
-    for name, sentence in st.session_state.pop(actions.NOTICES, []):
-        label = f"**{literal(name)}**: " if name else ""
-        st.error(f"{label}{sentence_of(sentence)}", icon=":material/error:")
+    told = [
+        (f"**{literal(name)}**: " if name else "") + sentence_of(sentence)
+        for name, sentence in st.session_state.pop(actions.NOTICES, [])
+    ]
+    if told:
+        st.error(
+            told[0] if len(told) == 1 else "\n".join(f"- {one}" for one in told), icon=":material/error:"
+        )
 
 
 def _offer() -> None:

@@ -52,8 +52,9 @@ CSS = """
   justify-content: flex-start; text-align: left; padding: .35rem .6rem; }
 [class*="st-key-chat_other_"]:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
 
+.st-key-composer [data-testid="stAlert"] { max-height: 40vh; overflow-y: auto; }
 .st-key-composer_bar button { min-height: 2.1rem; }
-.st-key-answer_with p { white-space: nowrap; }
+.st-key-outputs_label p { white-space: nowrap; }
 .st-key-world p { font-size: .78rem; text-align: center; }
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
 button:focus-visible, a:focus-visible,
@@ -64,7 +65,7 @@ button:focus-visible, a:focus-visible,
   [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
   .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
-  .st-key-answer_with, .st-key-world { display: none; }
+  .st-key-outputs_label, .st-key-world { display: none; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
 }

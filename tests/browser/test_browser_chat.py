@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_driver import CUT_OFF, PATIENCE, SAID, WATCH, visiting
+from app_driver import CUT_OFF, PATIENCE, SAID, STEPS, WATCH, visiting
 
 from anygen.media import load_media
 from anygen.modality import Modality
@@ -41,7 +41,7 @@ def test_mixed_inputs_give_an_image_a_sound_and_a_video(chat: Any, inputs: dict[
     chat.shot("chat-answering")
     answer = chat.wait_answers(1)
     _check_growth(page, answer)
-    assert answer.locator('[data-testid="stImage"] img').evaluate("e => e.complete && e.naturalWidth > 0")
+    chat.wait_drawn(answer.locator('[data-testid="stImage"] img'))
     assert 1.9 < chat.wait_playable(answer.locator("audio").first) < 2.3
     assert chat.wait_playable(answer.locator("video").first) >= 1.0
     chat.shot("chat-finished")
@@ -181,8 +181,8 @@ def test_a_file_of_ours_gives_its_settings_back(chat: Any, tmp_path: Path) -> No
     chat.settle()
     page.get_by_role("button", name="Settings").click()
     settings = page.get_by_test_id("stPopoverBody")
-    assert settings.get_by_label("Seed", exact=True).input_value() == seed[1]
-    assert settings.get_by_label("Steps").first.input_value() == "8"
+    assert settings.locator('[class*="st-key-seed_"] input').input_value() == seed[1]
+    assert settings.locator(STEPS).input_value() == "8"
     chat.shot("chat-settings")
 
 

@@ -14,6 +14,7 @@ import pytest
 from app_driver import CUT_OFF, PATIENCE, ChatPage, visiting
 from hostile_files import hostile_files
 
+from anygen.app.ui.workspace import COOKIE
 from anygen.media import load_media
 from anygen.modality import Modality
 
@@ -50,7 +51,7 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
     assert archive.testzip() is None and len(settings) == 2
     assert len({entry["settings"]["seed"] for entry in settings}) == 2
     for entry in settings:
-        assert load_media(Modality.IMAGE, archive.read(entry["file"])).size == (64, 64)
+        assert load_media(Modality.IMAGE, archive.read(entry["file"])).width >= 32
     page.get_by_role("button", name="Select none").click()
     maker.settle()
     page.locator(".st-key-gallery_kind").get_by_text("Image 2").click()
@@ -100,7 +101,7 @@ def test_an_image_and_a_sound_are_mixed(maker: ChatPage, inputs: dict[str, Path]
     result = page.locator(".st-key-mixer_result_card")
     result.locator("img").wait_for(timeout=3 * PATIENCE)
     maker.settle()
-    assert result.locator("img").evaluate("e => e.complete && e.naturalWidth > 0")
+    maker.wait_drawn(result.locator("img"))
     assert "+1.1 image, +1 sound" in result.inner_text()
     maker.shot("mixer")
     result.get_by_role("button", name="Use in chat").click()
@@ -114,7 +115,7 @@ def test_the_model_page_tells_what_is_loaded(maker: ChatPage) -> None:
     told = page.get_by_test_id("stMain").inner_text()
     for word in ("toybox-tiny", "Parameters", "Trained share", "CPU", "float32", "bfloat16", "Apache-2.0"):
         assert word in told, word
-    assert re.search(r"Engine memory\s+[1-9]\d* MB", told), told
+    assert re.search(r"Engine memory\D+[1-9]\d* MB", told), told
     maker.shot("model")
 
 
@@ -123,19 +124,20 @@ def test_a_toybox_scene_is_drawn_and_asked_with(maker: ChatPage) -> None:
     maker.visit("Toybox")
     page.locator(".st-key-toy_shape").get_by_text("ring", exact=False).click()
     page.locator(".st-key-toy_color").get_by_text("green", exact=False).click()
-    page.get_by_role("heading", name="A large green ring moving right").wait_for()
+    page.locator("h3").filter(has_text="A large green ring moving right").wait_for()
     maker.settle()
     assert page.locator('[class*="st-key-toy_card_"]').count() == 7
     for kind in ("image", "depth", "thermal"):
-        picture = page.locator(f".st-key-toy_card_{kind} img").first
-        assert picture.evaluate("e => e.complete && e.naturalWidth > 0"), kind
+        maker.wait_drawn(page.locator(f".st-key-toy_card_{kind} img").first)
     assert 1.9 < maker.wait_playable(page.locator(".st-key-toy_card_audio audio")) < 2.3
     assert maker.wait_playable(page.locator(".st-key-toy_card_video video")) >= 1.0
     page.get_by_test_id("stMain").evaluate("e => e.scrollTo(0, 0)")
     maker.shot("toybox")
     page.locator(".st-key-toy_card_imu").get_by_role("button", name="Ask with this").click()
     page.locator('[class*="st-key-staged_imu-"] img').wait_for()
-    assert page.get_by_test_id("stChatInputTextArea").input_value() == "How does it move?"
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stChatInputTextArea]').value === 'How does it move?'"
+    )
 
 
 def test_the_theme_is_switched_and_remembered(chat: ChatPage) -> None:
@@ -180,19 +182,19 @@ def test_hostile_files_are_sentences_and_leave_nothing(server: Any, browser: Any
         visitor.open()
         visitor.attach(*(tmp_path / file.name for file in chosen))
         visitor.ask("What are these?")
-        alerts = visitor.page.locator(".st-key-composer").get_by_test_id("stAlert")
-        alerts.nth(len(chosen) - 1).wait_for(timeout=3 * PATIENCE)
-        for file, told in zip(chosen, alerts.all_inner_texts(), strict=True):
-            assert file.name in told and len(told) < 300, told
-            assert not re.search(r"0x[0-9a-f]{4}|Traceback|/tmp|/home|site-packages", told), told
+        told = visitor.page.locator(".st-key-composer").get_by_test_id("stAlert").locator("li")
+        told.nth(len(chosen) - 1).wait_for(timeout=3 * PATIENCE)
+        for file, sentence in zip(chosen, told.all_inner_texts(), strict=True):
+            assert sentence.startswith(f"{file.name}: ") and len(sentence) < 300, sentence
+            assert not re.search(r"0x[0-9a-f]{4}|Traceback|/tmp|/home|site-packages", sentence), sentence
         visitor.attach(_good(tmp_path))
         visitor.ask("What is this?")
         visitor.wait_answers(1)
         visitor.attach(_good(tmp_path), tmp_path / chosen[0].name)
         visitor.ask("And this?")  # the good file is kept for the next message
         visitor.page.locator(".st-key-tray img").wait_for()
-        (cookie,) = visitor.page.context.cookies()
-        place = server.folder / "workspace" / "media" / cookie["value"]
+        cookies = {cookie["name"]: cookie["value"] for cookie in visitor.page.context.cookies()}
+        place = server.folder / "workspace" / "media" / cookies[COOKIE]
         assert _temporary(place)
     end = time.monotonic() + PATIENCE / 1000
     while _temporary(place) and time.monotonic() < end:
@@ -221,5 +223,5 @@ def test_chats_outlive_the_server(maker: ChatPage, server: Any) -> None:
     server.start()
     maker.page.reload()
     answer = maker.wait_answers(1)
-    assert answer.locator('[data-testid="stImage"] img').evaluate("e => e.complete && e.naturalWidth > 0")
+    maker.wait_drawn(answer.locator('[data-testid="stImage"] img'))
     maker.page.get_by_text("The engine is ready").wait_for(timeout=3 * PATIENCE)
