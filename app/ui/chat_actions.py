@@ -147,19 +147,16 @@ def stop(turn: str) -> None:
     runs().wait(turn, STOP_SECONDS)
 
 
-def lock_seed(seed: int) -> None:
-    """Give all further answers the same seed.
+def toggle_seed(seed: int) -> None:
+    """Give all further answers the same seed; a second time lets each draw its own again.
 
     Args:
         seed: which.
     """
-    keep({"seed": seed, "locked": True}, redraw=True)
-    st.toast(f"Seed {seed} is locked for the next answers.")
-
-
-def unlock_seed() -> None:
-    """Let every further answer draw a seed of its own."""
-    keep({"locked": False}, redraw=True)
+    locked = not is_locked(seed)
+    keep({"seed": seed, "locked": locked}, redraw=True)
+    if locked:
+        st.toast(f"Seed {seed} is locked for the next answers.")
 
 
 def is_locked(seed: int) -> bool:

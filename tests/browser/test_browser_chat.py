@@ -160,7 +160,7 @@ def test_a_broken_file_is_a_sentence(chat: Any, tmp_path: Path) -> None:
     assert chat.page.get_by_test_id("stChatInputTextArea").input_value() == "What is this?"
 
 
-def test_a_file_of_ours_gives_its_settings_back(chat: Any, tmp_path: Path) -> None:
+def test_seeds_are_locked_and_come_back_with_a_file(chat: Any, tmp_path: Path) -> None:
     page = chat.page
     chat.quick()
     chat.choose_outputs("Image")
@@ -168,6 +168,12 @@ def test_a_file_of_ours_gives_its_settings_back(chat: Any, tmp_path: Path) -> No
     answer = chat.wait_answers(1)
     seed = re.search(r"seed (\d+)", answer.inner_text())
     assert seed is not None
+    page.get_by_role("button", name=f"Seed {seed[1]}").click()
+    chat.settle()
+    chat.ask("Show me a small blue star")
+    assert f"seed {seed[1]}" in chat.wait_answers(2).inner_text()
+    page.get_by_role("button", name=f"Seed {seed[1]}").last.click()
+    chat.settle()
     made = tmp_path / "made.png"
     made.write_bytes(chat.save(answer.get_by_role("button", name="Download")))
     page.get_by_role("button", name="New chat").click()
