@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,8 @@ class ChatPage:
 
     def quick(self) -> None:
         """Few steps for everything."""
+        from playwright.sync_api import expect
+
         self.page.get_by_role("button", name="Settings").click()
         settings = self.page.get_by_test_id("stPopoverBody")
         draft = settings.get_by_role("radio", name="Draft")
@@ -236,15 +238,17 @@ class ChatPage:
         for _ in range(5):  # a popover that still moves loses a click
             draft.click()
             self.settle()
-            if settings.locator(STEPS).input_value() == "8":
+            with suppress(AssertionError):
+                expect(settings.locator(STEPS)).to_have_value("8", timeout=PATIENCE // 6)
                 break
         else:
             raise AssertionError("the preset was not taken")
         self.page.keyboard.press("Escape")
 
     def shot(self, name: str) -> None:
-        """Keep a picture of the window."""
+        """Keep a picture of the window, with all its images."""
         SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.wait_for_function("[...document.images].every(image => image.complete)")
         self.page.wait_for_timeout(300)
         self.page.screenshot(path=str(SHOTS / f"{name}.png"))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from app_driver import CUT_OFF, PATIENCE, SAID, STEPS, WATCH, visiting
+from playwright.sync_api import expect
 
 from anygen.media import load_media
 from anygen.modality import Modality
@@ -105,7 +106,7 @@ def test_seeds_branches_editing_and_use_this(chat: Any) -> None:
     chat.choose_outputs("Image")
     chat.ask("What is this?")
     chat.wait_answers(2)
-    assert page.locator('[class*="st-key-input_image_"] img').count() == 1
+    expect(page.locator('[class*="st-key-input_image_"] img')).to_have_count(1)
 
     page.get_by_role("button", name="Edit").first.click()
     page.get_by_role("textbox", name="Message").fill("Show me a small red star")
@@ -133,7 +134,7 @@ def test_a_chat_survives_reload_saving_and_loading(chat: Any, tmp_path: Path) ->
     page.get_by_text("What shall we make?").wait_for()
     page.get_by_test_id("stSidebar").locator("input[type=file]").set_input_files(str(saved))
     chat.wait_answers(1)
-    assert page.locator('[class*="st-key-open_"]').count() == 2
+    expect(page.locator('[class*="st-key-open_"]')).to_have_count(2)
 
 
 def test_others_see_nothing_of_it(chat: Any, browser: Any) -> None:
@@ -204,7 +205,7 @@ def test_variations_stand_side_by_side(chat: Any) -> None:
     chat.choose_outputs("Image")
     chat.ask("Show me a large yellow cross")
     first = pixels(chat, chat.wait_answers(1))
-    assert page.locator('[class*="st-key-variation_"] img').count() == 2
+    expect(page.locator('[class*="st-key-variation_"] img')).to_have_count(2)
     chat.shot("chat-variations")
     page.get_by_role("button", name="Show 2").click()
     page.get_by_text("2/2").wait_for()

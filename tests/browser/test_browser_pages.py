@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from app_driver import CUT_OFF, PATIENCE, ChatPage, visiting
 from hostile_files import hostile_files
+from playwright.sync_api import expect
 
 from anygen.app.ui.workspace import COOKIE
 from anygen.media import load_media
@@ -28,12 +29,12 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
     page = maker.page
     maker.visit("Gallery")
     cards = page.locator('[class*="st-key-gallery_card_"]')
-    assert cards.count() == 4
+    expect(cards).to_have_count(4)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
     maker.shot("gallery")
     page.locator(".st-key-gallery_kind").get_by_text("Image 2").click()
     maker.settle()
-    assert cards.count() == 2
+    expect(cards).to_have_count(2)
 
     for number in range(2):
         cards.nth(number).get_by_text("Select", exact=True).click()
@@ -41,7 +42,7 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
     page.get_by_role("button", name="Compare").click()
     dialog = page.get_by_role("dialog")
     dialog.locator("img").nth(1).wait_for()
-    assert "Seed" in dialog.locator("table").inner_text()
+    expect(dialog.locator("table")).to_contain_text("Seed")
     maker.shot("gallery-compare")
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
@@ -72,7 +73,7 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
     page.get_by_test_id("stPopoverBody").get_by_role("button", name="Delete").click()
     dialog.wait_for(state="hidden")
     maker.settle()
-    assert cards.count() == 3
+    expect(cards).to_have_count(3)
     cards.first.get_by_role("button", name="Use").click()
     page.locator(".st-key-tray").wait_for()
 
@@ -90,19 +91,19 @@ def test_an_image_and_a_sound_are_mixed(maker: ChatPage, inputs: dict[str, Path]
     page.keyboard.press("Escape")
     page.get_by_text("Nearest in the toybox").wait_for(timeout=3 * PATIENCE)
     page.locator('[class*="st-key-near_scene_"] img').nth(3).wait_for(timeout=3 * PATIENCE)
-    assert page.locator(".st-key-mixer_similarity").get_by_test_id("stVegaLiteChart").is_visible()
+    expect(page.locator(".st-key-mixer_similarity").get_by_test_id("stVegaLiteChart")).to_be_visible()
     slider = cards.first.get_by_role("slider")
     slider.focus()
     slider.press("ArrowRight")
     maker.settle()
-    assert "+1.1" in cards.first.inner_text()
+    expect(cards.first).to_contain_text("+1.1")
 
     page.locator(".st-key-mixer_go button").click()
     result = page.locator(".st-key-mixer_result_card")
     result.locator("img").wait_for(timeout=3 * PATIENCE)
     maker.settle()
     maker.wait_drawn(result.locator("img"))
-    assert "+1.1 image, +1 sound" in result.inner_text()
+    expect(result).to_contain_text("+1.1 image, +1 sound")
     maker.shot("mixer")
     result.get_by_role("button", name="Use in chat").click()
     page.locator('[class*="st-key-staged_image-"] img').first.wait_for()
@@ -112,10 +113,10 @@ def test_the_model_page_tells_what_is_loaded(maker: ChatPage) -> None:
     page = maker.page
     maker.visit("Model")
     page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first.wait_for()
-    told = page.get_by_test_id("stMain").inner_text()
+    told = page.get_by_test_id("stMain")
     for word in ("toybox-tiny", "Parameters", "Trained share", "CPU", "float32", "bfloat16", "Apache-2.0"):
-        assert word in told, word
-    assert re.search(r"Engine memory\D+[1-9]\d* MB", told), told
+        expect(told).to_contain_text(word)
+    expect(told).to_contain_text(re.compile(r"Engine memory\D+[1-9]\d* MB"))
     maker.shot("model")
 
 
@@ -126,7 +127,7 @@ def test_a_toybox_scene_is_drawn_and_asked_with(maker: ChatPage) -> None:
     page.locator(".st-key-toy_color").get_by_text("green", exact=False).click()
     page.locator("h3").filter(has_text="A large green ring moving right").wait_for()
     maker.settle()
-    assert page.locator('[class*="st-key-toy_card_"]').count() == 7
+    expect(page.locator('[class*="st-key-toy_card_"]')).to_have_count(7)
     for kind in ("image", "depth", "thermal"):
         maker.wait_drawn(page.locator(f".st-key-toy_card_{kind} img").first)
     assert 1.9 < maker.wait_playable(page.locator(".st-key-toy_card_audio audio")) < 2.3
@@ -135,9 +136,7 @@ def test_a_toybox_scene_is_drawn_and_asked_with(maker: ChatPage) -> None:
     maker.shot("toybox")
     page.locator(".st-key-toy_card_imu").get_by_role("button", name="Ask with this").click()
     page.locator('[class*="st-key-staged_imu-"] img').wait_for()
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stChatInputTextArea]').value === 'How does it move?'"
-    )
+    expect(page.get_by_test_id("stChatInputTextArea")).to_have_value("How does it move?")
 
 
 def test_the_theme_is_switched_and_remembered(chat: ChatPage) -> None:
