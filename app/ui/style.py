@@ -43,6 +43,8 @@ CSS = """
 .ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }
+[class*="st-key-branch_"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); }  /* the arrows say it to the eye, the words to a screen reader */
 [class*="st-key-tools_"] { opacity: .75; transition: opacity .15s; }
 [class*="st-key-tools_"]:hover, [class*="st-key-tools_"]:focus-within { opacity: 1; }
 
