@@ -61,7 +61,8 @@ CUT_OFF = """() => {
   }
   for (const e of document.querySelectorAll(main + ' :is(button, h1, h2, h3, label, p)')) {
     const hidden = getComputedStyle(e).overflowX === 'hidden';
-    if (seen(e) && hidden && e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 2) wide.push('cut: ' + e.innerText.slice(0, 80));
+    const cut = e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 2;
+    if (seen(e) && hidden && cut) wide.push('cut: ' + e.innerText.slice(0, 80));
   }
   return wide;
 }"""
