@@ -55,7 +55,8 @@ CUT_OFF = """() => {
   const wide = [], seen = e => e.offsetParent && e.getClientRects().length;
   if (document.documentElement.scrollWidth > innerWidth) wide.push('the page scrolls sideways');
   const main = '[data-testid=stMain]';
-  for (const e of document.querySelectorAll(main + ' :is(button, img, audio, video, input, textarea, svg)')) {
+  const solid = 'button, img, audio, video, input:not([type=range]), textarea, svg';
+  for (const e of document.querySelectorAll(`${main} :is(${solid})`)) {
     const { left, right, width } = e.getBoundingClientRect();
     if (seen(e) && width > 1 && (right > innerWidth + 1 || left < -1)) wide.push(e.outerHTML.slice(0, 160));
   }
