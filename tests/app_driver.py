@@ -184,7 +184,7 @@ class ChatPage:
         chat_input = self.page.get_by_test_id("stChatInput")
         chat_input.locator("input[type=file]").first.set_input_files([str(f) for f in files])
         for file in files:
-            chat_input.get_by_text(file.name).wait_for(timeout=PATIENCE)
+            chat_input.get_by_text(file.name, exact=True).first.wait_for(timeout=PATIENCE)
 
     def ask(self, text: str) -> None:
         box = self.page.get_by_test_id("stChatInputTextArea")
