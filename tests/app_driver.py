@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,54 @@ PATIENCE = 1000 * int(os.environ.get("ANYGEN_TEST_PATIENCE", "90"))
 """Milliseconds that one thing may take; the environment's seconds, for a machine that is busy."""
 
 SHOTS = Path(os.environ.get("ANYGEN_SCREENSHOTS", "build/screenshots"))
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONS = (
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+)
+PLAYING = "e => e.readyState === 4 && e.duration > 0"
+
+SAID = "[data-testid=stMarkdown]:not(:has([data-testid=stCaptionContainer]))"
+"""The words of an answer, without captions."""
+
+WATCH = """said => {
+  window.words = []; window.steps = [];
+  const note = (list, value) => { if (value && list[list.length - 1] !== value) list.push(value); };
+  new MutationObserver(() => {
+    const live = document.querySelector('[class*="st-key-growing_"]');
+    if (!live) return;
+    note(window.words, [...live.querySelectorAll(said)].map(e => e.innerText.trim()).join(' ').trim());
+    for (const bar of live.querySelectorAll('[data-testid=stProgress]')) {
+      const found = bar.innerText.match(/^(\\w+): step (\\d+) of/);
+      if (found) note(window.steps, found[1] + ' ' + found[2]);
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+"""Notes what the live answer says and which steps its bars tell, as the page changes."""
+
+STEPS = '[class*="st-key-image_num_inference_steps"] input'
+"""The field in the settings."""
+
+CUT_OFF = """() => {
+  const wide = [], seen = e => e.offsetParent && e.getClientRects().length;
+  if (document.documentElement.scrollWidth > innerWidth) wide.push('the page scrolls sideways');
+  const main = '[data-testid=stMain]';
+  const solid = 'button, img, audio, video, input:not([type=range]), textarea, svg';
+  for (const e of document.querySelectorAll(`${main} :is(${solid})`)) {
+    const { left, right, width } = e.getBoundingClientRect();
+    if (seen(e) && width > 1 && (right > innerWidth + 1 || left < -1)) wide.push(e.outerHTML.slice(0, 160));
+  }
+  for (const e of document.querySelectorAll(main + ' :is(button, h1, h2, h3, label, p)')) {
+    const hidden = getComputedStyle(e).overflowX === 'hidden';
+    const cut = e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 2;
+    if (seen(e) && hidden && cut) wide.push('cut: ' + e.innerText.slice(0, 80));
+  }
+  return wide;
+}"""
+"""What of the page reaches over the edge of the window or is cut where it stands."""
 
 
 @dataclass
@@ -56,6 +108,17 @@ class Server:
                 self.process.wait()
 
 
+def find_chromium() -> str:
+    """Path of the system's Chromium.
+
+    Raises:
+        AssertionError: there is none; the tests fail then, they are not left out.
+    """
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    assert found, "found no Chromium on the PATH; install it, for example `apt-get install chromium`"
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -72,11 +135,56 @@ class ChatPage:
         self.page.goto(f"{self.url}{path}")
         self.page.get_by_test_id("stChatInput").wait_for(timeout=PATIENCE)
 
+    def visit(self, name: str) -> None:
+        """Go to a page by its link."""
+        self.page.get_by_role("link", name=name).first.click()
+        self.page.locator("h1").filter(has_text=name).wait_for()
+        self.settle()
+
+    def goto(self, path: str) -> None:
+        """Open a page by its address; the chat's is the root."""
+        self.page.goto(f"{self.url}/{'' if path == 'chat' else path}")
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        self.settle()
+
+    def scheme(self, name: str) -> None:
+        """Choose the theme System, Light or Dark."""
+        self.page.get_by_test_id("stMainMenu").get_by_role("button").first.click()
+        self.page.get_by_test_id(f"stMainMenuItem-theme-{name}").click()
+        self.page.keyboard.press("Escape")
+        self.settle()
+
+    def brightness(self) -> float:
+        """Of the page's background, 0 to 255."""
+        color = self.page.evaluate(
+            "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+        )
+        return sum(int(x) for x in re.findall(r"\d+", color)[:3]) / 3
+
+    def wait_drawn(self, picture: Any) -> None:
+        """Wait until a picture has its pixels."""
+        picture.wait_for()
+        drawn = "e => e.complete && e.naturalWidth > 0"
+        self.page.wait_for_function(drawn, arg=picture.element_handle(), timeout=PATIENCE)
+
+    def wait_playable(self, player: Any) -> float:
+        """Wait until a player has its whole file; its duration in seconds."""
+        player.wait_for()
+        player.scroll_into_view_if_needed()
+        self.page.wait_for_function(PLAYING, arg=player.element_handle(), timeout=PATIENCE)
+        return float(player.evaluate("e => e.duration"))
+
+    def save(self, button: Any) -> bytes:
+        """Press a download button; what came down."""
+        with self.page.expect_download() as waiting:
+            button.click()
+        return Path(waiting.value.path()).read_bytes()
+
     def attach(self, *files: Path) -> None:
         chat_input = self.page.get_by_test_id("stChatInput")
         chat_input.locator("input[type=file]").first.set_input_files([str(f) for f in files])
         for file in files:
-            chat_input.get_by_text(file.name).wait_for(timeout=PATIENCE)
+            chat_input.get_by_text(file.name, exact=True).first.wait_for(timeout=PATIENCE)
 
     def ask(self, text: str) -> None:
         box = self.page.get_by_test_id("stChatInputTextArea")
@@ -105,12 +213,14 @@ class ChatPage:
     def settle(self) -> None:
         """Wait until the page runs nothing; on a busy machine what polls may never pause, so not forever."""
         self.page.evaluate(
-            """async () => {
+            """async patience => {
               const idle = () =>
                 document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning';
               await new Promise(r => setTimeout(r, 400));
-              for (let i = 0; i < 600 && !idle(); i++) await new Promise(r => setTimeout(r, 25));
-            }"""
+              const end = Date.now() + patience;
+              while (Date.now() < end && !idle()) await new Promise(r => setTimeout(r, 25));
+            }""",
+            PATIENCE // 6,
         )
 
     def choose_outputs(self, *names: str) -> None:
@@ -121,13 +231,42 @@ class ChatPage:
 
     def quick(self) -> None:
         """Few steps for everything."""
+        from playwright.sync_api import expect
+
         self.page.get_by_role("button", name="Settings").click()
-        self.page.get_by_role("radio", name="Draft").or_(
-            self.page.get_by_test_id("stPopoverBody").get_by_role("button", name="Draft")
-        ).first.click()
-        self.settle()
+        settings = self.page.get_by_test_id("stPopoverBody")
+        draft = settings.get_by_role("radio", name="Draft")
+        draft = draft.or_(settings.get_by_role("button", name="Draft")).first
+        for _ in range(5):  # a popover that still moves loses a click
+            draft.click()
+            self.settle()
+            with suppress(AssertionError):
+                expect(settings.locator(STEPS)).to_have_value("8", timeout=PATIENCE // 6)
+                break
+        else:
+            raise AssertionError("the preset was not taken")
         self.page.keyboard.press("Escape")
 
-    def shot(self, name: str, *, full: bool = False) -> None:
+    def shot(self, name: str) -> None:
+        """Keep a picture of the window, with all its images."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=full)
+        self.page.wait_for_function("[...document.images].every(image => image.complete)")
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=str(SHOTS / f"{name}.png"))
+
+
+@contextmanager
+def visiting(server: Server, browser: Any, *, state: Any = None, **options: Any) -> Iterator[ChatPage]:
+    """A visitor with a browser profile of their own, or with the cookies of another's `state`."""
+    window = {
+        "viewport": {"width": 1280, "height": 900},
+        "accept_downloads": True,
+        "reduced_motion": "reduce",
+        **options,
+    }
+    context = browser.new_context(storage_state=state, **window)
+    context.grant_permissions(["microphone", "camera"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield ChatPage(page, server.url)
+    context.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 from .checks import check_request, named_media
 from .jobs import CLOSED, FORGOTTEN, UNKNOWN, USER, Job
+from .presence import Presence
 from .supervisor import WORKER, Supervisor
 from .types import (
     FINAL,
@@ -33,6 +34,9 @@ from .types import (
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+READ_SECONDS = 1.0
+"""Time in which whoever follows a request reads how it ended, although its session has ended."""
 
 
 class EngineClient:
@@ -63,7 +67,7 @@ class EngineClient:
         self.workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
         self.limits = limits or Limits()
         self.workspace.clear_temporary()
-        self._seen: dict[str, float] = {}
+        self._presence = Presence()
         self._records: queue.SimpleQueue[tuple[Ticket, Event] | None] = queue.SimpleQueue()
         self._on_event = on_event
         if on_event is not None:
@@ -103,7 +107,7 @@ class EngineClient:
         for media_id in named_media(request):
             self.workspace.keep(request.session, media_id)
         with self._lock:
-            self._seen[request.session] = time.monotonic()
+            self._presence.touch(request.session)
             busy = self._busy(request.session)
             if busy is not None:
                 return busy
@@ -142,7 +146,7 @@ class EngineClient:
             job = self._supervisor.jobs.get(_id(ticket))
             if job is None:
                 return [Failed(sentence=UNKNOWN, code="unknown")]
-            self._seen[job.ticket.session] = time.monotonic()
+            self._presence.touch(job.ticket.session)
             return job.events[after:]
 
     def follow(self, ticket: Ticket | str, after: int = 0, timeout: float | None = None) -> Iterator[Event]:
@@ -172,7 +176,7 @@ class EngineClient:
             if job is not None and job.finished is None:
                 job.changed.wait_for(lambda: len(job.events) > after or job.finished is not None, timeout)
             if job is not None:
-                self._seen[job.ticket.session] = time.monotonic()
+                self._presence.touch(job.ticket.session)
                 return job.events[after:]
             return self.events(ticket)
 
@@ -209,9 +213,24 @@ class EngineClient:
             with self._lock:
                 job.wait_finished(deadline - time.monotonic())
                 self._supervisor.jobs.pop(job.ticket.id, None)
-        with self._lock:
-            self._seen.pop(session, None)
+        self._presence.forget(session)
         self.workspace.clear(session, media=media)
+
+    def arrive(self, session: str) -> None:
+        """Note that a page of a session was opened: its uploads stay as long as one is.
+
+        Args:
+            session: whose.
+        """
+        self._presence.arrive(session)
+
+    def leave(self, session: str) -> None:
+        """Note that a page was closed; soon after the last one uploads that were not sent and previews go.
+
+        Args:
+            session: whose.
+        """
+        self._presence.leave(session)
 
     def status(self) -> EngineStatus:
         """How the engine is, at once."""
@@ -247,7 +266,7 @@ class EngineClient:
         self.close()
 
     def _expire(self, now: float) -> None:
-        """Forget finished tickets and silent sessions; called every second or so without the lock."""
+        """Forget finished tickets and sessions that ended; called every second or so without the lock."""
         with self._lock:
             jobs = self._supervisor.jobs
             old = [
@@ -257,15 +276,16 @@ class EngineClient:
             ]
             for ticket in old:
                 del jobs[ticket.id]
-            active = {job.ticket.session for job in jobs.values() if job.finished is None}
-            silent = [
-                session
-                for session, seen in self._seen.items()
-                if now - seen > self.limits.idle_seconds and session not in active
-            ]
+            active = {
+                job.ticket.session
+                for job in jobs.values()
+                if job.finished is None or now - job.finished < READ_SECONDS
+            }
+        limits = self.limits
+        ended = self._presence.ended(now, away=limits.away_seconds, idle=limits.idle_seconds)
         for ticket in old:
             self.workspace.clear_previews(ticket.session, ticket.id)
-        for session in silent:
+        for session in set(ended) - active:
             self.forget_session(session)
 
     def _put_record(self, job: Job, event: Event) -> None:

@@ -308,8 +308,11 @@ class Limits:
     """Longest silence of a living engine; then it is started again."""
     load_seconds: float = 900.0
     """Longest that the engine loads a model."""
+    away_seconds: float = 20.0
+    """Time after the last page of a session was closed (a lost connection is back by then) until its uploads,
+    previews and tickets are removed; its media stay."""
     idle_seconds: float = 3600.0
-    """Time after which a silent session's uploads, previews and tickets are removed; its media stay."""
+    """The same for the silence of a session that has no pages."""
     keep_seconds: float = 600.0
     """Time for which the events of a finished request can be read again."""
     preview_seconds: float = 0.4

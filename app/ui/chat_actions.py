@@ -12,7 +12,7 @@ from anygen.app.store import Chat, Turn
 from anygen.errors import AnyGenError
 
 from .chat_requests import answerable
-from .chat_settings import keep, make_request
+from .chat_settings import keep, make_request, settings
 from .components import NAMES, STAGED
 from .services import runs, session, store
 
@@ -147,14 +147,29 @@ def stop(turn: str) -> None:
     runs().wait(turn, STOP_SECONDS)
 
 
-def lock_seed(seed: int) -> None:
-    """Give all further answers the same seed.
+def toggle_seed(seed: int) -> None:
+    """Give all further answers the same seed; a second time lets each draw its own again.
 
     Args:
         seed: which.
     """
-    keep({"seed": seed, "locked": True}, redraw=True)
-    st.toast(f"Seed {seed} is locked for the next answers; unlock it in Settings.")
+    locked = not is_locked(seed)
+    keep({"seed": seed, "locked": locked}, redraw=True)
+    if locked:
+        st.toast(f"Seed {seed} is locked for the next answers.")
+
+
+def is_locked(seed: int) -> bool:
+    """Whether further answers take a seed.
+
+    Args:
+        seed: which.
+
+    Returns:
+        True while it is locked.
+    """
+    now = settings()
+    return bool(now["locked"]) and now["seed"] == seed
 
 
 def take_staged() -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Any
 import streamlit as st
 
 from . import chat_actions as actions
+from .chat_examples import TOYBOX, WORLD
 from .chat_settings import from_tags, keep, outputs_bar, settings_popover
 from .chat_uploads import EXTENSIONS, Upload, take_uploads
 from .components import DRAFT, ICONS, NAMES, STAGED, records_of, sentence_of, show_media, stage_input
-from .services import session, workspace
+from .services import services, session, workspace
 from .texts import literal
 
 KINDS = ("auto", "image", "audio", "video", "depth", "thermal", "imu")
@@ -34,9 +35,14 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
         _offer()
         _tray()
         with st.container(horizontal=True, key="composer_bar", gap="xsmall", vertical_alignment="center"):
+            with st.container(key="outputs_label", width="content"):
+                st.caption("Answer with")
             outputs_bar()
             if st.button(
-                "Attach", icon=":material/attach_file:", key="attach", help="Files, with their kind"
+                "Attach as ...",
+                icon=":material/attach_file:",
+                key="attach",
+                help="Depth maps, thermal maps, motion traces: files whose kind you say",
             ):
                 _attach_files()
             if st.button("Camera", icon=":material/photo_camera:", key="camera", help="Take a picture"):
@@ -53,6 +59,9 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
             accept_audio=True,
             max_chars=MOST_CHARACTERS,
         )
+        if services().model == TOYBOX:
+            with st.container(key="world"):
+                st.caption(WORLD)
     return _message(sent) if sent else None
 
 
@@ -94,9 +103,14 @@ def _remember_tags(upload: Upload) -> None:
 
 
 def _notices() -> None:
-    for name, sentence in st.session_state.pop(actions.NOTICES, []):
-        label = f"**{literal(name)}**: " if name else ""
-        st.error(f"{label}{sentence_of(sentence)}", icon=":material/error:")
+    told = [
+        (f"**{literal(name)}**: " if name else "") + sentence_of(sentence)
+        for name, sentence in st.session_state.pop(actions.NOTICES, [])
+    ]
+    if told:
+        st.error(
+            told[0] if len(told) == 1 else "\n".join(f"- {one}" for one in told), icon=":material/error:"
+        )
 
 
 def _offer() -> None:

@@ -31,6 +31,15 @@ class Example:
     """What goes with it."""
 
 
+TOYBOX = "toybox-tiny"
+"""The model that the toybox's examples are for."""
+
+WORLD = (
+    "toybox-tiny knows circles, squares, triangles, stars, rings and crosses; "
+    "whatever else you ask for becomes one of these."
+)
+"""What to expect of it, for under the message box."""
+
 _STAR = Scene(shape="star", color="red", size="small", background="gray", motion="still")
 _RING = Scene(shape="ring", color="blue", size="large", background="black", motion="up")
 _SQUARE = Scene(shape="square", color="green", size="large", background="navy", motion="left")
@@ -92,9 +101,9 @@ def examples() -> list[dict[str, Any]] | None:
     Returns:
         The parts of the example that was chosen.
     """
-    toy = services().model == "toybox-tiny"
+    toy = services().model == TOYBOX
     world = (
-        "The model at work, **toybox-tiny**, knows a small world: six shapes in eight colors that sound, "
+        f"The model at work, **{TOYBOX}**, knows a small world: six shapes in eight colors that sound, "
         "move and are near or far. Begin with one of these, or attach something of your own."
         if toy
         else f"**{literal(Path(services().model).name)}** answers in text, pictures, sounds and videos. "

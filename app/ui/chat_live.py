@@ -14,10 +14,14 @@ from .services import engine, runs
 from .texts import model_markdown
 
 POLL_SECONDS = 0.3
+"""Time between two looks at an answer that is being made."""
+
+WAITING_SECONDS = 1.5
+"""The same while it waits for its turn: many may wait, and each look costs the server time."""
+
 _INLINE_BYTES = 400_000
 
 
-@st.fragment(run_every=POLL_SECONDS)
 def live_answer(turn: str) -> None:
     """Draw an answer that is being made, again and again, until it is finished.
 
@@ -25,9 +29,18 @@ def live_answer(turn: str) -> None:
         turn: the assistant's turn that it fills.
     """
     run = runs().get(turn)
+    waits = run is not None and bool(run.view().position)
+    st.fragment(_live, run_every=WAITING_SECONDS if waits else POLL_SECONDS)(turn, waits)
+
+
+def _live(turn: str, waited: bool) -> None:
+    """One look; draws the whole page anew when the pace must change."""
+    run = runs().get(turn)
     if run is None:
         st.rerun()
     view = run.view()
+    if waited and not view.position:
+        st.rerun()
     with st.container(key=f"live_{turn}", gap="small"):
         with st.container(key=f"growing_{turn}", gap="small"):  # so that Stop keeps its place, and its click
             _growing(turn, view, run.request.variations)
@@ -37,6 +50,7 @@ def live_answer(turn: str) -> None:
             key=f"stop_{turn}",
             disabled=view.stopping,
             help="Stop now; what is ready is kept",
+            shortcut="Ctrl+Shift+X",
             on_click=runs().cancel,
             args=(turn,),
         )

@@ -28,7 +28,12 @@ def sidebar() -> None:
     """Draw it."""
     with st.sidebar:
         if st.button(
-            "New chat", icon=":material/add_comment:", key="new_chat", width="stretch", type="primary"
+            "New chat",
+            icon=":material/add_comment:",
+            key="new_chat",
+            width="stretch",
+            type="primary",
+            shortcut="Ctrl+Shift+O",
         ):
             actions.show_chat(None)
             _go_to_chat()
@@ -38,7 +43,7 @@ def sidebar() -> None:
             for chat in chats[:MOST_LISTED]:
                 _entry(chat, shown=chat.id == present)
         if not chats:
-            st.caption("Your chats will be listed here. They stay on this computer's server.")
+            st.caption("Your chats will be listed here. They outlast reloads and restarts.")
         _files(next((chat for chat in chats if chat.id == present), None))
         _engine()
 

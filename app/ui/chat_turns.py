@@ -186,40 +186,52 @@ def _tools(chat: str, turn: Turn) -> None:
     seed = turn.settings.get("seed")
     with st.container(horizontal=True, key=f"tools_{turn.id}", gap="xsmall", vertical_alignment="center"):
         _branches(turn)
+        _again(chat, turn, seed)
         if seed is not None and turn.parts:
-            st.button(
-                "Same seed",
-                icon=":material/replay:",
-                type="tertiary",
-                key=f"same_{turn.id}",
-                help=f"Answer again with seed {seed}: the same settings give the same pixels",
-                on_click=actions.ask_again,
-                args=(chat, turn),
-                kwargs={"seed": seed},
-            )
-        st.button(
-            "New seed" if turn.parts else "Ask again",
-            icon=":material/casino:" if turn.parts else ":material/replay:",
-            type="tertiary",
-            key=f"new_{turn.id}",
-            help="Answer again with another seed",
-            on_click=actions.ask_again,
-            args=(chat, turn),
-            kwargs={"seed": None},
-        )
-        if seed is not None and turn.parts:
-            st.button(
-                f"Seed {seed}",
-                icon=":material/lock_open:",
-                type="tertiary",
-                key=f"lock_{turn.id}",
-                help="Lock this seed for the next answers",
-                on_click=actions.lock_seed,
-                args=(seed,),
-            )
+            _seed(turn, seed)
         _download_all(turn)
         if turn.settings.get("seconds"):
             st.caption(f"{turn.settings['seconds']:.1f} s")
+
+
+def _again(chat: str, turn: Turn, seed: int | None) -> None:
+    """Buttons that answer once more, on a branch beside this answer."""
+    repeatable = seed is not None and bool(turn.parts)
+    st.button(
+        "Again, new seed" if repeatable else "Ask again",
+        icon=":material/casino:" if repeatable else ":material/replay:",
+        type="tertiary",
+        key=f"new_{turn.id}",
+        help="Answer again with another seed; this answer is kept",
+        on_click=actions.ask_again,
+        args=(chat, turn),
+        kwargs={"seed": None},
+    )
+    if repeatable:
+        st.button(
+            "Again, same seed",
+            icon=":material/replay:",
+            type="tertiary",
+            key=f"same_{turn.id}",
+            help=f"Answer again with seed {seed}: the same settings give the same pixels",
+            on_click=actions.ask_again,
+            args=(chat, turn),
+            kwargs={"seed": seed},
+        )
+
+
+def _seed(turn: Turn, seed: int) -> None:
+    """The seed of an answer, to lock it for what follows and to unlock it."""
+    locked = actions.is_locked(seed)
+    st.button(
+        f"Seed {seed}",
+        icon=":material/lock:" if locked else ":material/lock_open:",
+        type="tertiary",
+        help="Let the next answers draw new seeds" if locked else "Lock this seed for the next answers",
+        key=f"lock_{turn.id}",
+        on_click=actions.toggle_seed,
+        args=(seed,),
+    )
 
 
 def _download_all(turn: Turn) -> None:

@@ -268,5 +268,5 @@ def empty_state(title: str, text: str) -> None:
         text: what to do; Markdown.
     """
     with st.container(key="empty_state", horizontal_alignment="center"):
-        st.html(f'<div class="ag-empty-title">{html.escape(title)}</div>')
+        st.html(f'<h2 class="ag-empty-title">{html.escape(title)}</h2>')
         st.markdown(text, text_alignment="center")

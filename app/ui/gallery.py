@@ -212,7 +212,7 @@ def _wave(path: str) -> bytes:
         return wave_picture(np.zeros(1))
 
 
-@st.dialog("Medium", width="large")
+@st.dialog("Up close", width="large")
 def _open(record: MediaRecord) -> None:
     """One medium, large, with all that made it."""
     left, right = st.columns((3, 2))

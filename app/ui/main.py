@@ -10,10 +10,23 @@ import streamlit as st
 from anygen.app.ui import gallery, mixer, model_page, toybox_page
 from anygen.app.ui.chat import chat_page
 from anygen.app.ui.chat_sidebar import sidebar
+from anygen.app.ui.services import visit
 from anygen.app.ui.style import apply_style, page_icon
 
-st.set_page_config(page_title="anygen", page_icon=page_icon(), layout="wide", initial_sidebar_state="auto")
+ABOUT = (
+    "**anygen** answers any mix of words, pictures, sounds, videos and sensor files in any mix of words, "
+    "pictures, sounds and videos. Everything is computed by this server, and nothing is reported to anyone. "
+    "Parts and licences of the model are on the page *Model*."
+)
+st.set_page_config(
+    page_title="anygen",
+    page_icon=page_icon(),
+    layout="wide",
+    initial_sidebar_state="auto",
+    menu_items={"About": ABOUT},
+)
 apply_style()
+visit()
 PAGES = {
     "chat": st.Page(chat_page, title="Chat", icon=":material/chat:", url_path="chat", default=True),
     "gallery": st.Page(gallery.page, title="Gallery", icon=":material/photo_library:", url_path="gallery"),

@@ -209,7 +209,7 @@ def parts_table(parts: Sequence[PartReport]) -> dict[str, list[Any]]:
         "Trained": [part.trainable / part.parameters if part.parameters else 0.0 for part in parts],
         "Memory": [part.parameters * BYTES["float32"] / 2**20 for part in parts],
         "Licence": [part.licence for part in parts],
-        "Source": [part.source for part in parts],
+        "Source": [part.source.replace("`", "") for part in parts],
     }
 
 

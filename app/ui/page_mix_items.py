@@ -14,7 +14,7 @@ from anygen.errors import AnyGenError
 from anygen.modality import MEDIA_INPUTS, Modality
 
 from .chat_uploads import EXTENSIONS, take_uploads
-from .components import ICONS, NAMES, describe_settings, records_of, sentence_of, show_media
+from .components import NAMES, describe_settings, records_of, sentence_of, show_media
 from .services import session, store, workspace
 from .texts import literal
 
@@ -163,7 +163,7 @@ def adders() -> None:
             "Add words",
             key="mixer_words",
             max_chars=MOST_WORDS,
-            placeholder="blue, a star, moving left ...",
+            placeholder="Add words: blue, a star ...",
             on_change=_add_words,
             label_visibility="collapsed",
         )
@@ -278,7 +278,7 @@ def card(item: Item) -> None:
             for record in records_of([str(item.part["media_id"])]):
                 show_media(record.modality, record.path)
         st.slider(
-            f"{ICONS[item.modality]} {literal(item.label)}",
+            literal(item.label),
             -HEAVIEST,
             HEAVIEST,
             step=0.1,

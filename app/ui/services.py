@@ -64,6 +64,23 @@ def warm_up() -> None:
     services()
 
 
+def visit() -> None:
+    """Note that this page is open; when its connection ends, the engine hears of it."""
+    _begin_visit(session())
+
+
+def _end_visit(begun: tuple[EngineClient, str]) -> None:
+    client, visitor = begun
+    client.leave(visitor)
+
+
+@st.cache_resource(scope="session", on_release=_end_visit, show_spinner=False)
+def _begin_visit(visitor: str) -> tuple[EngineClient, str]:
+    client = engine()
+    client.arrive(visitor)
+    return client, visitor
+
+
 def close_services() -> None:
     """End the engine's process; the next call of `services` starts anew."""
     with _lock:

@@ -20,7 +20,7 @@ CSS = """
 .st-key-chat_toolbar > div:first-child { flex: 1 1 auto; min-width: 0; }
 .ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
   font-size: 2.4rem; font-weight: 600;
-  text-align: center; line-height: 1.15; margin-top: 7vh; }
+  text-align: center; line-height: 1.15; margin: 7vh 0 0; padding: 0; }
 .st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
@@ -43,6 +43,8 @@ CSS = """
 .ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }
+[class*="st-key-branch_"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); }  /* the arrows say it to the eye, the words to a screen reader */
 [class*="st-key-tools_"] { opacity: .75; transition: opacity .15s; }
 [class*="st-key-tools_"]:hover, [class*="st-key-tools_"]:focus-within { opacity: 1; }
 
@@ -52,7 +54,10 @@ CSS = """
   justify-content: flex-start; text-align: left; padding: .35rem .6rem; }
 [class*="st-key-chat_other_"]:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
 
+.st-key-composer [data-testid="stAlert"] { max-height: 40vh; overflow-y: auto; }
 .st-key-composer_bar button { min-height: 2.1rem; }
+.st-key-outputs_label p { white-space: nowrap; }
+.st-key-world p { font-size: .78rem; text-align: center; }
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
 button:focus-visible, a:focus-visible,
   [role="radio"]:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
@@ -61,7 +66,8 @@ button:focus-visible, a:focus-visible,
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
-  .ag-empty-title { font-size: 1.8rem; margin-top: 2vh; }
+  .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
+  .st-key-outputs_label, .st-key-world { display: none; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
 }
@@ -97,17 +103,22 @@ FOLLOW = """
   down();
   if (window.agFollowed === page) return;
   window.agFollowed = page;
-  view.addEventListener("wheel", () => {
+  const look = () => requestAnimationFrame(() => {
     window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
-  }, { passive: true });
-  view.addEventListener("touchmove", () => {
-    window.agPinned = view.scrollHeight - view.scrollTop - view.clientHeight < 120;
-  }, { passive: true });
-  new ResizeObserver(() => { if (window.agPinned) down(); }).observe(page);
+  });
+  for (const moved of ["wheel", "touchmove", "keyup", "pointerup"]) {
+    view.addEventListener(moved, look, { passive: true });
+  }
+  new ResizeObserver(() => {
+    if (!window.agPinned) return;
+    if (document.querySelector("[data-follow]")) return down();
+    window.agPinned = false;  // another page has taken the chat's place
+    view.scrollTo({ top: 0 });
+  }).observe(page);
 })();
 </script>
 """
-"""Scrolls to the newest part of a chat and stays there while it grows, until the visitor scrolls away."""
+"""Scrolls to the newest part of a chat and stays there as it grows, until the visitor scrolls or leaves."""
 
 
 def follow_end(mark: str) -> None:
@@ -116,7 +127,7 @@ def follow_end(mark: str) -> None:
     Args:
         mark: a new one scrolls anew; of letters and digits.
     """
-    st.html(f'<span data-mark="{mark}"></span>{FOLLOW}', unsafe_allow_javascript=True)
+    st.html(f'<span data-follow="{mark}"></span>{FOLLOW}', unsafe_allow_javascript=True)
 
 
 def apply_style() -> None:

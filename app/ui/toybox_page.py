@@ -38,8 +38,8 @@ _SIGNS = {
 }  # fmt: skip
 _PAINTS = {
     "red": "#dc2828", "orange": "#f08c1e", "yellow": "#e0c92f", "green": "#32aa46", "cyan": "#3cc8dc",
-    "blue": "#3250dc", "purple": "#963cbe", "white": "#bdbdbd", "black": "#0f0f0f", "gray": "#787878",
-    "navy": "#141946", "brown": "#5f3c1e",
+    "blue": "#3250dc", "purple": "#963cbe", "white": "#bdbdbd", "black": "#4c4c50", "gray": "#787878",
+    "navy": "#2e3a8c", "brown": "#8a5a2e",
 }  # fmt: skip
 _CHIP = "display:inline-block;border-radius:1rem;padding:0 .6rem;margin:0 .3rem .3rem 0;font-size:.82rem;"
 _GREEN, _RED = "background:rgba(46,139,111,.16)", "background:rgba(200,69,44,.18)"
@@ -64,7 +64,8 @@ def page() -> None:
     st.title("Toybox")
     st.caption(
         "A small world whose scenes exist as text, picture, clip, sound, depth, heat and motion alike. "
-        "Pick one, and ask the model with any of its sides."
+        "Pick one, and ask the model with any of its sides. Below each stands what a small program, the "
+        "oracle, measures in it: the same program grades what the model makes."
     )
     attributes, seed = _pick_scene()
     _say_what_it_is(attributes)

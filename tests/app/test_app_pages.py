@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,15 @@ class Sent:
         return self._data
 
 
-def test_sixty_hostile_uploads_each_give_a_plain_sentence(tmp_path: Path) -> None:
+def test_sixty_hostile_uploads_each_give_a_plain_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = hostile_files()
     assert len(files) >= 60
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     workspace = Workspace(tmp_path / "inside" / "workspace")
     for hostile in files:
         uploads, problems = take_uploads(workspace, SESSION, [Sent(hostile)], modality=hostile.kind)
@@ -129,10 +136,13 @@ def test_sixty_hostile_uploads_each_give_a_plain_sentence(tmp_path: Path) -> Non
             _check_sentence(problem, hostile)
         for upload in uploads:
             _check_upload(workspace, upload)
-    assert {path.name for path in tmp_path.iterdir()} == {"inside"}
+    assert {path.name for path in tmp_path.iterdir()} == {"inside", "scratch"}
+    assert list(scratch.iterdir()) == []
     assert {path.name for path in (tmp_path / "inside").iterdir()} == {"workspace"}
     for path in (tmp_path / "inside").rglob("*"):
         assert re.fullmatch(r"[a-z0-9.-]+", path.name), path.name
+    workspace.clear(SESSION)
+    assert list((tmp_path / "inside" / "workspace").iterdir()) == []
 
 
 def _check_sentence(problem: Problem, hostile: Hostile) -> None:

@@ -225,6 +225,40 @@ def test_silent_sessions_and_old_tickets_are_forgotten(start: Start) -> None:
     assert isinstance(client.events(ticket)[0], Failed)
 
 
+def test_uploads_go_when_the_last_page_is_closed(start: Start) -> None:
+    client = start(away_seconds=0.3)
+    for _ in range(2):
+        client.arrive("a")
+    place = client.workspace.folder("a", "temporary")
+    place.joinpath("x").write_text("x")
+    client.leave("a")
+    time.sleep(1.0)
+    assert place.joinpath("x").exists()
+    client.leave("a")
+    assert _soon(lambda: not place.exists())
+
+
+def test_a_page_that_comes_back_finds_its_uploads(start: Start) -> None:
+    client = start(away_seconds=0.5)
+    client.arrive("a")
+    place = client.workspace.folder("a", "temporary")
+    client.leave("a")
+    client.arrive("a")
+    time.sleep(1.5)
+    assert place.exists()
+
+
+def test_an_answer_is_finished_for_who_has_left(start: Start) -> None:
+    client = start(away_seconds=0.1)
+    client.arrive("a")
+    ticket = ask(client, "a", "wait")
+    running(client, ticket)
+    client.leave("a")
+    time.sleep(1.0)
+    assert client.cancel(ticket)
+    assert isinstance(last(client, ticket), Cancelled)
+
+
 def test_events_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     seen: list[str] = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from app_driver import PATIENCE, ChatPage, Server, free_port
+from app_driver import OPTIONS, PATIENCE, ChatPage, Server, find_chromium, free_port, visiting
 
 from anygen.media import save_media
 from anygen.modality import Modality
@@ -23,7 +22,6 @@ def _no_network() -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    pytest.importorskip("streamlit")
     running = Server(folder=tmp_path_factory.mktemp("app"), port=free_port())
     running.start()
     yield running
@@ -32,16 +30,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = next(
-        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-    )
-    if chromium is None:
-        pytest.fail("found no Chromium on the PATH; install it, for example `apt-get install chromium`")
-    with playwright.sync_playwright() as p:
-        options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        options += ["--autoplay-policy=no-user-gesture-required"]
-        running = p.chromium.launch(executable_path=chromium, args=options)
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as p:
+        running = p.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
         yield running
         running.close()
 
@@ -60,11 +53,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def chat(server: Server, browser: Any) -> Iterator[ChatPage]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.grant_permissions(["microphone", "camera"])
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    visitor = ChatPage(page, server.url)
-    visitor.open()
-    yield visitor
-    context.close()
+    """A new visitor on the chat page."""
+    with visiting(server, browser) as visitor:
+        visitor.open()
+        yield visitor
+
+
+@pytest.fixture(scope="session")
+def maker(server: Server, browser: Any) -> Iterator[ChatPage]:
+    """A visitor who has made two pictures and two sounds."""
+    with visiting(server, browser) as visitor:
+        visitor.open()
+        visitor.quick()
+        visitor.choose_outputs("Image", "Sound")
+        visitor.ask("Show me a large blue ring and play its sound")
+        visitor.wait_answers(1)
+        visitor.page.get_by_role("button", name="Again, new seed").click()
+        visitor.page.get_by_text("2/2").wait_for(timeout=3 * PATIENCE)
+        visitor.wait_answers(1)
+        yield visitor

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_driver import PATIENCE, ChatPage
+from app_driver import CUT_OFF, PATIENCE, SAID, STEPS, WATCH, visiting
+from playwright.sync_api import expect
 
 from anygen.media import load_media
 from anygen.modality import Modality
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(3600)]
-
-PLAYING = "e => e.readyState === 4 && e.duration > 0"
 
 
 def pixels(chat: Any, answer: Any) -> str:
@@ -29,47 +28,44 @@ def pixels(chat: Any, answer: Any) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
-def wait_playable(page: Any, player: Any) -> float:
-    """Wait until a player has its whole file; its duration."""
-    player.wait_for()
-    player.scroll_into_view_if_needed()
-    page.wait_for_function(PLAYING, arg=player.element_handle(), timeout=PATIENCE)
-    return float(player.evaluate("e => e.duration"))
-
-
 def test_mixed_inputs_give_an_image_a_sound_and_a_video(chat: Any, inputs: dict[str, Path]) -> None:
     page = chat.page
     chat.shot("chat-empty")
     chat.quick()
     chat.choose_outputs("Image", "Sound", "Video")
     chat.attach(inputs["image"], inputs["audio"])
+    page.evaluate(WATCH, SAID)
     chat.ask("Draw the sound in the color of the picture")
-    live = page.locator('[class*="st-key-live_"]').first
-    live.wait_for(timeout=PATIENCE)
-    bar = page.get_by_test_id("stProgress").get_by_text(re.compile(r"step \d+ of \d+")).first
-    bar.wait_for(timeout=3 * PATIENCE)
-    chat.shot("chat-answering")
-    before = bar.inner_text()
-    page.wait_for_function(
-        "([e, t]) => !e.isConnected || e.innerText !== t",
-        arg=[bar.element_handle(), before],
-        timeout=PATIENCE,
+    page.get_by_test_id("stProgress").get_by_text(re.compile(r"step \d+ of \d+")).first.wait_for(
+        timeout=3 * PATIENCE
     )
+    chat.shot("chat-answering")
     answer = chat.wait_answers(1)
-    assert answer.inner_text().strip()
-    assert answer.locator('[data-testid="stImage"] img').evaluate("e => e.complete && e.naturalWidth > 0")
-    assert 1.9 < wait_playable(page, answer.locator("audio").first) < 2.3
-    assert wait_playable(page, answer.locator("video").first) >= 1.0
+    _check_growth(page, answer)
+    chat.wait_drawn(answer.locator('[data-testid="stImage"] img'))
+    assert 1.9 < chat.wait_playable(answer.locator("audio").first) < 2.3
+    assert chat.wait_playable(answer.locator("video").first) >= 1.0
     chat.shot("chat-finished")
-    with page.expect_download() as waiting:
-        answer.get_by_role("button", name="All files").click()
-    archive = zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes()))
+    archive = zipfile.ZipFile(io.BytesIO(chat.save(answer.get_by_role("button", name="All files"))))
     assert archive.testzip() is None
     kinds = {"png": Modality.IMAGE, "wav": Modality.AUDIO, "mp4": Modality.VIDEO}
     found = {kinds[name.rsplit(".", 1)[1]] for name in archive.namelist()}
     assert found == set(kinds.values())
     for name in archive.namelist():
         load_media(kinds[name.rsplit(".", 1)[1]], archive.read(name))
+
+
+def _check_growth(page: Any, answer: Any) -> None:
+    """What was seen live: words that the answer begins with, and steps that went on."""
+    final = " ".join(text.strip() for text in answer.locator(SAID).all_inner_texts())
+    grown = [words for words in page.evaluate("window.words") if final.startswith(words)]
+    assert grown, (page.evaluate("window.words"), final)
+    assert [len(words) for words in grown] == sorted(len(words) for words in grown), grown
+    steps: dict[str, list[int]] = {}
+    for medium, step in (told.split() for told in page.evaluate("window.steps")):
+        steps.setdefault(medium, []).append(int(step))
+    assert any(len(told) > 1 for told in steps.values()), steps
+    assert all(told == sorted(told) for told in steps.values()), steps
 
 
 def test_stop_keeps_what_is_there_and_the_next_request_works(chat: Any) -> None:
@@ -94,10 +90,10 @@ def test_seeds_branches_editing_and_use_this(chat: Any) -> None:
     chat.choose_outputs("Image")
     chat.ask("Show me a large blue ring")
     first = pixels(chat, chat.wait_answers(1))
-    page.get_by_role("button", name="Same seed").click()
+    page.get_by_role("button", name="Again, same seed").click()
     page.get_by_text("2/2").wait_for(timeout=3 * PATIENCE)
     assert pixels(chat, chat.wait_answers(1)) == first
-    page.get_by_role("button", name="New seed").click()
+    page.get_by_role("button", name="Again, new seed").click()
     page.get_by_text("3/3").wait_for(timeout=3 * PATIENCE)
     assert pixels(chat, chat.wait_answers(1)) != first
     page.get_by_role("button", name="Previous").click()
@@ -110,7 +106,7 @@ def test_seeds_branches_editing_and_use_this(chat: Any) -> None:
     chat.choose_outputs("Image")
     chat.ask("What is this?")
     chat.wait_answers(2)
-    assert page.locator('[class*="st-key-input_image_"] img').count() == 1
+    expect(page.locator('[class*="st-key-input_image_"] img')).to_have_count(1)
 
     page.get_by_role("button", name="Edit").first.click()
     page.get_by_role("textbox", name="Message").fill("Show me a small red star")
@@ -138,7 +134,7 @@ def test_a_chat_survives_reload_saving_and_loading(chat: Any, tmp_path: Path) ->
     page.get_by_text("What shall we make?").wait_for()
     page.get_by_test_id("stSidebar").locator("input[type=file]").set_input_files(str(saved))
     chat.wait_answers(1)
-    assert page.locator('[class*="st-key-open_"]').count() == 2
+    expect(page.locator('[class*="st-key-open_"]')).to_have_count(2)
 
 
 def test_others_see_nothing_of_it(chat: Any, browser: Any) -> None:
@@ -165,30 +161,67 @@ def test_a_broken_file_is_a_sentence(chat: Any, tmp_path: Path) -> None:
     assert chat.page.get_by_test_id("stChatInputTextArea").input_value() == "What is this?"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_cuts_nothing_off(server: Any, browser: Any, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    chat = ChatPage(page, server.url)
-    chat.open()
-    page.get_by_text("What shall we make?").wait_for()
-    chat.shot(f"phone-empty-{scheme}")
+def test_seeds_are_locked_and_come_back_with_a_file(chat: Any, tmp_path: Path) -> None:
+    page = chat.page
     chat.quick()
-    chat.ask("Show me a small red star and play its sound")
-    chat.wait_answers(1)
-    page.wait_for_timeout(1000)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    wide = page.evaluate(
-        "() => [...document.querySelectorAll('[data-testid=stMain] :is(button, img, audio, video)')]"
-        ".filter(e => e.offsetParent && e.getBoundingClientRect().right > innerWidth + 1)"
-        ".map(e => e.outerHTML.slice(0, 120))"
-    )
-    assert wide == []
-    chat.shot(f"phone-finished-{scheme}")
-    background = page.evaluate(
-        "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
-    )
-    shades = [int(x) for x in re.findall(r"\d+", background)[:3]]
-    assert (sum(shades) > 3 * 128) == (scheme == "light")
-    context.close()
+    chat.choose_outputs("Image")
+    chat.ask("Show me a small red star")
+    answer = chat.wait_answers(1)
+    seed = re.search(r"seed (\d+)", answer.inner_text())
+    assert seed is not None
+    page.get_by_role("button", name=f"Seed {seed[1]}").click()
+    chat.settle()
+    chat.ask("Show me a small blue star")
+    assert f"seed {seed[1]}" in chat.wait_answers(2).inner_text()
+    page.get_by_role("button", name=f"Seed {seed[1]}").last.click()
+    chat.settle()
+    made = tmp_path / "made.png"
+    made.write_bytes(chat.save(answer.get_by_role("button", name="Download")))
+    page.get_by_role("button", name="New chat").click()
+    page.get_by_text("What shall we make?").wait_for()
+    page.get_by_role("button", name="Attach as").click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("input[type=file]").set_input_files(str(made))
+    dialog.get_by_role("button", name="Attach", exact=True).click()
+    page.get_by_role("button", name="Restore its settings").click()
+    page.locator(".st-key-offer").wait_for(state="detached")
+    chat.settle()
+    page.get_by_role("button", name="Settings").click()
+    settings = page.get_by_test_id("stPopoverBody")
+    assert settings.locator('[class*="st-key-seed_"] input').input_value() == seed[1]
+    assert settings.locator(STEPS).input_value() == "8"
+    chat.shot("chat-settings")
+
+
+def test_variations_stand_side_by_side(chat: Any) -> None:
+    page = chat.page
+    chat.quick()
+    page.get_by_role("button", name="Settings").click()
+    slider = page.get_by_test_id("stPopoverBody").get_by_role("slider").first
+    slider.focus()
+    slider.press("ArrowRight")
+    chat.settle()
+    page.keyboard.press("Escape")
+    chat.choose_outputs("Image")
+    chat.ask("Show me a large yellow cross")
+    first = pixels(chat, chat.wait_answers(1))
+    expect(page.locator('[class*="st-key-variation_"] img')).to_have_count(2)
+    chat.shot("chat-variations")
+    page.get_by_role("button", name="Show 2").click()
+    page.get_by_text("2/2").wait_for()
+    chat.settle()
+    assert pixels(chat, chat.answers.first) != first
+
+
+def test_a_phone_answers_and_cuts_nothing_off(server: Any, browser: Any) -> None:
+    size = {"width": 390, "height": 844}
+    with visiting(server, browser, viewport=size, has_touch=True) as phone:
+        phone.open()
+        phone.page.get_by_text("What shall we make?").wait_for()
+        assert phone.page.evaluate(CUT_OFF) == []
+        phone.shot("phone-empty")
+        phone.quick()
+        phone.ask("Show me a small red star and play its sound")
+        phone.wait_answers(1)
+        assert phone.page.evaluate(CUT_OFF) == []
+        phone.shot("phone-finished")
