@@ -49,6 +49,7 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("output-refine", "instruction-tuning"),
     ("input-refine", "instruction-tuning"),
     ("words-refine", "instruction-tuning"),
+    ("words-last", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -75,7 +76,8 @@ WHAT: dict[str, str] = {
     "instruction-last": "the same, with idle words in requests",
     "output-refine": "output projections, anew",
     "input-refine": "input projection, on films",
-    "words-refine": "LoRA, to the end",
+    "words-refine": "LoRA, on more wordings",
+    "words-last": "the same, to the end",
 }
 
 DECODER_RUNS: dict[Modality, str] = {
