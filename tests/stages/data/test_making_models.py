@@ -91,7 +91,7 @@ def test_made_data_train_instruction_tuning(scenes: Path, tmp_path: Path) -> Non
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
