@@ -1,7 +1,7 @@
 """Where the input projection can begin: at the language model's own words for what the media show.
 
 A linear layer from random numbers must first find out where words lie in the embedding of a language model
-that never saw anything else; with a large one that takes most of the steps. This is found in closed form: for
+that never saw anything else. This is found in closed form: for
 media vectors x and captions that are pooled to as many embeddings as a medium has slots, y, ridge regression
 gives the layer whose slots come nearest to the caption's words. Training goes on from there.
 """

@@ -60,7 +60,7 @@ class EncoderAlignmentConfig:
     """Folder that `anygen cache` fills: its samples are trained on, and no media are read or encoded."""
     begin: Literal["as-given", "captions"] = "as-given"
     """`captions` begins at the regression from media to the language model's embeddings of their captions
-    (`caption_start`), which spares a large model most of its steps; `as-given` begins with what is there."""
+    (`caption_start`), so that a large one need not find them first; `as-given` begins with what is there."""
     evaluated: int = 64
     """Toybox samples of each direction that an evaluation looks at."""
 
