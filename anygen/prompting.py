@@ -44,6 +44,8 @@ class ChatTemplate:
     """Whether eos ends an assistant's turn; learned."""
     stop: tuple[str, ...] = ()
     """Texts at which generation ends, for models that learned no eos."""
+    requests: bool = True
+    """Whether users' words are written; without them media stand right before the answer."""
 
 
 _VICUNA = ChatTemplate(
@@ -68,9 +70,14 @@ TEMPLATES: dict[str, ChatTemplate] = {
         stop=("###",),
     ),
     "toybox": ChatTemplate(system_end="\n", user_prefix="Q:", assistant_prefix="\nA:"),
-}
+    "plain": ChatTemplate(
+        user_prefix="", assistant_prefix="", assistant_end="\n", ends_with_eos=False, stop=("\n",),
+        requests=False,
+    ),
+}  # fmt: skip
 """Templates by name: FastChat's for Vicuna 1.1 and 1.5, the published NExT-GPT weights' (Vicuna 0, no system
-text), and a short one for small models."""
+text), a short one for small models, and that of LLaVA's first stage (arXiv 2304.08485, section 4.2): media,
+then the caption, no words of a user."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +246,9 @@ class PromptBuilder:
         for turn in turns[len(own) :]:
             learned = turn.role == "assistant"
             writer.text(template.assistant_prefix if learned else template.user_prefix)
-            self._write_parts(writer, turn.parts, learned)
+            asked = learned or template.requests
+            parts = turn.parts if asked else [p for p in turn.parts if not isinstance(p, str | TextPart)]
+            self._write_parts(writer, parts, learned)
             if learned:
                 writer.text(template.assistant_end, learned=True)
                 if template.ends_with_eos:

@@ -15,6 +15,7 @@ KINDS = (
     "pandagpt",
     "llava",
     "audioldm",
+    "gguf",
     "folder",
 )
 """What can be imported; the importers' own table, without loading it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from anygen.toybox.dialogue_types import Dialogue, Signal
 from anygen.toybox.dialogues import make_dialogue, sample_dialogue
 
 from .caching.stored import TRAIN, StoredMedia, open_stored
+from .caption_start import begin_at_captions
 from .data.conversations import describable, describe
 from .data.model import Parts
 from .data.own import DataConfig
@@ -39,6 +40,9 @@ DESCRIBING = (
 )
 """Directions whose answers are captions."""
 
+MOST_TO_BEGIN = 2048
+"""Samples that `begin: captions` looks at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderAlignmentConfig:
@@ -54,6 +58,11 @@ class EncoderAlignmentConfig:
     """Share of the toybox's plain captioning; the rest are other requests about media, answered in words."""
     cache: str | None = None
     """Folder that `anygen cache` fills: its samples are trained on, and no media are read or encoded."""
+    begin: Literal["as-given", "captions"] = "as-given"
+    """`captions` begins at the regression from media to the language model's embeddings of their captions
+    (`caption_start`), so that a large one need not find them first; `as-given` begins with what is there."""
+    evaluated: int = 64
+    """Toybox samples of each direction that an evaluation looks at."""
 
     def parts(self) -> Parts:
         """What is trained, and on what."""
@@ -96,6 +105,9 @@ class EncoderAlignmentStage:
         self.sources = () if self.data is None else self.data.sources
         if self.stored is not None:
             self.dataset_size, self.sources = self.stored.count(), self.stored.index.sources
+        if config.begin == "captions":
+            count = min(MOST_TO_BEGIN, self.dataset_size or MOST_TO_BEGIN)
+            begin_at_captions(self.system, self.training_prompts(range(count)), np.random.default_rng(25))
 
     def modules(self) -> dict[str, nn.Module]:
         """The whole model."""
@@ -142,7 +154,7 @@ class EncoderAlignmentStage:
                 rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 23, held_out))
                 turns = [
                     without_signals(make_dialogue(direction, rng, held_out=held_out, split="eval"))
-                    for _ in range(64)
+                    for _ in range(self.config.evaluated)
                 ]
                 prompts = [builder.encode(t, add_generation_prompt=False) for t in turns]
                 found[f"{group_name}/{direction}"] = prompts

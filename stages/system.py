@@ -229,13 +229,18 @@ class PartsTargets:
 
 
 def build_system(
-    config: SystemConfig, media: Callable[[ImageBindModel, ImageBindProcessor], Media] | None = None
+    config: SystemConfig,
+    media: Callable[[ImageBindModel, ImageBindProcessor], Media] | None = None,
+    *,
+    toybox: bool = False,
 ) -> System:
     """Assemble the system of a configuration.
 
     Args:
         config: Where the frozen parts lie.
         media: From the encoder and its processor to what slots and signals stand for; None for the toybox.
+        toybox: Whether these media are the toybox's all the same, as out of a cache: then the words of its
+            held-out pairs do not compete in the losses.
 
     Raises:
         BadArgument: The toybox is wanted, and its features have no file.
@@ -250,7 +255,7 @@ def build_system(
     encoder = load_encoder(Path(config.encoder), None).eval()
     found = (media or _toybox_media(config))(encoder, load_processor(Path(config.encoder)))
     model = _build_model(config, tokens, encoder.embed_dim, targets)
-    unseen = UnseenPairs(tokenizer) if media is None else None
+    unseen = UnseenPairs(tokenizer) if media is None or toybox else None
     return System(model=model, builder=builder, media=found, text_targets=targets, excluded=unseen)
 
 

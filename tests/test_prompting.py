@@ -76,11 +76,25 @@ def test_text_of_every_template(template: str, metaspace: bool) -> None:
         "vicuna_v1": f"<s>{system} USER: hi ASSISTANT: Here is</s> USER: red ASSISTANT:",
         "vicuna_v0": "<s>### Human: hi\n### Assistant: Here is\n### Human: red\n### Assistant:",
         "toybox": "<s>Q: hi\nA: Here is</s>Q: red\nA:",
+        "plain": "<s>Here is\n",
     }[template].replace("</s> ", "</s>")
     if metaspace:  # a tokenizer that adds spaces by itself writes none where the text has one
         text, expected = text.replace(" ", ""), expected.replace(" ", "")
     assert text == expected
     assert prompt.input_ids.count(builder.tokenizer.bos_token_id) == 1
+
+
+def test_the_plain_template_leaves_media_and_caption_alone() -> None:
+    builder = make_builder("plain")
+    turns = [user("What is ", SlotPart(Modality.IMAGE, "i0"), " this?"), assistant("a small red star")]
+    prompt = builder.encode(turns, add_generation_prompt=False)
+    (slot,) = prompt.slots
+    open_id, close_id = builder.tokens.open_id, builder.tokens.close_id
+    before = [builder.tokenizer.bos_token_id, *[open_id] * 4, close_id]
+    assert list(prompt.input_ids[:6]) == before and slot.start == 2
+    said = prompt.input_ids[6:]
+    assert builder.tokenizer.decode(said) == " a small red star\n" and prompt.labels[6:] == said
+    assert builder.encode(turns[:1]).input_ids == prompt.input_ids[:6]
 
 
 def test_slots_are_wrapped_and_in_order() -> None:

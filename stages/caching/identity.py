@@ -23,7 +23,7 @@ CACHED = ("encoder-alignment", "decoder-alignment")
 LARGE = 64 * 2**20
 """Bytes from which the content of a data file is not hashed."""
 _FREE = {
-    "encoder-alignment": {"cache", "model", "system", "data"},
+    "encoder-alignment": {"cache", "model", "system", "data", "begin"},
     "decoder-alignment": {
         "cache", "model", "system", "data", "distance_weight", "denoising", "denoising_weight",
     },

@@ -102,7 +102,7 @@ class Parts:
             if self.model is not None:
                 return open_folder(self.model, None, stored)
             assert self.system is not None
-            return Opened(system=build_system(self.system, lambda e, p: stored))
+            return Opened(system=build_system(self.system, lambda e, p: stored, toybox=self.data is None))
         data = OwnData(self.data, **use) if self.data is not None else None
         if self.model is not None:
             return open_folder(self.model, data)

@@ -18,6 +18,8 @@ from anygen.encoders.imagebind import load_encoder, load_processor, save_encoder
 from anygen.errors import BadArgument, CheckpointCorrupt
 from anygen.modality import GENERATED, Modality
 from anygen.stages.base import Stage, set_trainable
+from anygen.stages.caching.work import CacheJob, CacheOptions
+from anygen.stages.caption_start import pooled, ridge
 from anygen.stages.features import FeatureConfig, MediaFeatures
 from anygen.stages.run import build_stage
 from anygen.stages.trainer import Trainer, TrainerConfig
@@ -215,3 +217,73 @@ def test_features_of_another_encoder_are_refused(system: dict[str, Any], tmp_pat
         next(encoder.parameters()).add_(1.0)
     with pytest.raises(CheckpointCorrupt, match="another encoder"):
         MediaFeatures.load_or_compute(path, encoder, processor, config)
+
+
+@pytest.mark.parametrize("name", ["encoder-alignment", "decoder-alignment"])
+def test_cached_toybox_dialogues_train_as_live_ones_do(
+    name: str, system: dict[str, Any], tmp_path: Path
+) -> None:
+    few = {"evaluated": 2} if name == "encoder-alignment" else {}
+    live: Any = build_stage(name, {"system": system, **few})
+    settings = {"system": system, "cache": str(tmp_path / "cache"), **few}
+    options = CacheOptions(samples=12, shard=5, batch=4, dtype="float32")
+    index = CacheJob(name, settings, options).run()
+    assert index.splits["train"] == 12 and any(split.startswith("held_out") for split in index.splits)
+    stored: Any = build_stage(name, settings)
+    assert stored.dataset_size == 12
+    for stage in (live, stored):
+        set_trainable(stage.modules(), stage.trainable_parameters())
+    groups = stored.batch(np.arange(12))
+    losses, _ = stored.training_forward(groups)
+    if name == "encoder-alignment":  # the same groups: live, each look at a scene draws another render
+        expected, _ = live.training_forward(groups)
+        assert torch.equal(losses["loss"], expected["loss"])
+    else:
+        whole = live.system.grouped(live.training_prompts(range(12)), np.random.default_rng(0), parts=1)
+        expected, _ = live.training_forward(whole)
+        for key in losses.keys() - {"loss"}:
+            assert losses[key].item() == pytest.approx(expected[key].item(), rel=1e-4), key
+    scores = Trainer(stored, TRAINER, tmp_path / "run", progress=False).run()
+    assert scores and all(np.isfinite(value) for value in scores.values())
+    assert (tmp_path / "run" / "result" / "input_projection.safetensors").is_file()
+    other = {**settings, "system": {**system, "seed": 1}}
+    with pytest.raises(BadArgument, match=r"system.seed: found 0, expected 1\); cache into a new folder"):
+        build_stage(name, other)
+
+
+def test_the_projection_can_begin_at_the_words_of_captions(system: dict[str, Any]) -> None:
+    stage: Any = build_stage("encoder-alignment", {"system": system, "begin": "captions", "describing": 1.0})
+    parts = stage.system
+    prompts = [p for p in stage.training_prompts(range(200)) if len(p.slots) == 1]
+    vectors = torch.stack(
+        parts.media.vectors([p.slots[0].item for p in prompts], np.random.default_rng(0), held_out=False)
+    )
+    embed = parts.model.llm.get_input_embeddings()
+    with torch.no_grad():
+        wanted = torch.stack([pooled(embed(torch.tensor(words(p, parts))), 2).flatten() for p in prompts])
+        found = parts.model.input_projection(vectors).flatten(1)
+        plain: Any = build_stage("encoder-alignment", {"system": system})
+        before = plain.system.model.input_projection(vectors).flatten(1)
+    error = (found - wanted).square().mean()
+    assert error < (wanted - wanted.mean(0)).square().mean() < (before - wanted).square().mean()
+    assert names(stage) == names(plain)
+
+
+def words(prompt: Any, parts: Any) -> list[int]:
+    return [i for i in prompt.labels if i >= 0 and i not in parts.tokens.control_ids]
+
+
+def test_regression_is_that_of_the_normal_equations() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(50, 3, dtype=torch.float64, generator=generator)
+    weight, bias = torch.randn(4, 3, dtype=torch.float64, generator=generator), torch.arange(4.0).double()
+    found = ridge(inputs, inputs @ weight.T + bias, 1e-12)
+    assert torch.allclose(found[0], weight) and torch.allclose(found[1], bias)
+    assert ridge(inputs, inputs @ weight.T + bias, 10.0)[0].norm() < weight.norm() / 2
+    pieces = pooled(torch.arange(5.0)[:, None], 2).flatten()
+    assert pieces.tolist() == [0.5, 3.0] and pooled(torch.arange(2.0)[:, None], 4).flatten().tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]

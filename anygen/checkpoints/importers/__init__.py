@@ -28,6 +28,7 @@ IMPORTERS: dict[str, tuple[str, str, str]] = {
     "pandagpt": ("pandagpt", "import_pandagpt", "PandaGPT's delta: input projection and adapter"),
     "llava": ("llava", "import_llava", "LLaVA's mm_projector.bin: an input projection"),
     "audioldm": ("audioldm", "import_audioldm", "AudioLDM's original checkpoint: a decoder folder"),
+    "gguf": ("gguf", "import_gguf", "a quantised .gguf language model: a plain folder with its tokenizer"),
     "folder": (
         "official",
         "import_folder",
