@@ -87,7 +87,7 @@ DECODER_RUNS: dict[Modality, str] = {
 }
 """The run whose result is the decoder of a modality."""
 
-SYSTEM_RUNS: tuple[str, ...] = ("words-refine", "input-refine")
+SYSTEM_RUNS: tuple[str, ...] = ("words-last",)
 """Runs of which the mean is the system (see `averaging`)."""
 
 

@@ -111,8 +111,8 @@ class ConditioningSpec:
         Args:
             sample: (B, C, ...) noisy latents.
             places: (B, n) first coordinates of samples that are one position of a whole along their first n
-                axes, such as a frame of a film; the other coordinates, and all where it is None, count from -1
-                at the first position of an axis to 1 at the last.
+                axes, such as a frame of a film. The others, and all where it is None, count from -1 at the
+                first position of an axis to 1 at the last.
 
         Returns:
             (B, C + coordinates, ...) of the type of `sample`.

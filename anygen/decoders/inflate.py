@@ -42,9 +42,10 @@ def init_with_coordinates(source: nn.Module, target: nn.Module) -> None:
     try:
         target.load_state_dict(weights)
     except RuntimeError as error:
+        first_difference = str(error).splitlines()[1].strip()[:120]
         raise WeightsMismatch(
-            f"starting UNet: found other layers ({str(error).splitlines()[1].strip()[:120]}), expected the same "
-            "but for input channels; give both the same sizes"
+            f"starting UNet: found other layers ({first_difference}), expected the same but for input "
+            "channels; give both the same sizes"
         ) from None
 
 
