@@ -14,6 +14,7 @@ from typing import Any
 from anygen.checkpoints.inspection import inspect_model
 from anygen.checkpoints.resolve import bundled_names, part_folder, read_config, resolve
 from anygen.config import AnyGenConfig, read_json, unknown_name
+from anygen.encoders.halves import half_of
 from anygen.errors import BadArgument, CheckpointCorrupt, LimitExceeded, MissingPart
 from anygen.modality import Modality
 from anygen.presets import PRESETS
@@ -264,10 +265,17 @@ class _Sizes:
 
     def _read(self, folder: Path, config: AnyGenConfig) -> None:
         for name, part in config.parts().items():
-            if name == "encoder" and not (folder / name).is_dir() and part.reference is None:
+            if name.startswith("encoder") and not (folder / name).is_dir() and part.reference is None:
                 continue
             source = part_folder(folder, name, part)
-            if name == "encoder":
+            if name.startswith("encoder/"):
+                used, tower = config.encoder.half_names(), name.partition("/")[2]
+                for tensor in _headers(source.glob("*.safetensors")):
+                    half = half_of(tower, tensor.name)
+                    if half in used:
+                        piece = f"encoder/{half}"
+                        self._networks.setdefault(piece, {}).setdefault(piece, []).append(tensor)
+            elif name == "encoder":
                 for tensor in _headers(source.glob("*.safetensors")):
                     pieces = tensor.name.split(".")
                     tower = f"encoder/{pieces[1] if len(pieces) > 1 else 'tower'}"
