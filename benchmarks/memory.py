@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 MIB = 2**20
-INNER, LAYERS = 4000, 32
-"""Width inside the language model's layers, and how many there are at scale 1: about 0.3 GB."""
+INNER, LAYERS = 8000, 64
+"""Width inside the language model's layers, and how many there are at scale 1: about 1.2 GB."""
 CHANNELS = (192, 320, 448)
 """Widths of the UNets at scale 1: 0.2 to 0.5 GB."""
 
@@ -75,11 +75,11 @@ def measure(folder: Path, budget: str | None) -> dict[str, Any]:
     chosen = pipe.memory_plan or plan(folder, dtype="float32")
     steps = {"num_inference_steps": 1}
     pipe(
-        "a small red star " * 64,
+        "a small red star " * 16,
         outputs=["image", "audio"],
         image_options=steps,
         audio_options=steps,
-        max_new_tokens=24,
+        max_new_tokens=16,
     )
     ledger, predicted = chosen.ledger(), 0
     for name in ("llm", "decoders/image", "decoders/audio"):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from anygen.checkpoints.lazy import LazyEncoder
+from anygen.checkpoints.licences import check_licences
 from anygen.checkpoints.resolve import CONFIG, open_encoder, read_config, resolve
 from anygen.config import unknown_name
 from anygen.encoders.opening import EncoderFolder
@@ -53,23 +54,32 @@ class EmbeddingPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, *, revision: str | None = None, **options: Any
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        accept_license: bool = False,
+        **options: Any,
     ) -> EmbeddingPipeline:
         """Open the encoder of a model.
 
         Args:
             name_or_path: Bundled name, model folder (or one that has just `encoder/`), or hub id.
             revision: Commit, tag or branch of a hub id.
+            accept_license: Accept the encoder's licence if it restricts its use; remembered for the user.
             **options: The keyword arguments of the class.
 
         Raises:
             MissingPart: There is no such model, or it has no encoder.
+            LicenceNotAccepted: The encoder's licence restricts its use, and it was never accepted.
         """
         local = Path(name_or_path).expanduser()
         if (local / ENCODER / CONFIG).is_file() and not (local / CONFIG).is_file():
             return cls(local / ENCODER, **options)
         folder = resolve(name_or_path, revision=revision)
-        return cls(open_encoder(folder, read_config(folder).encoder), **options)
+        config = read_config(folder)
+        check_licences(config, accepted=accept_license, parts=[ENCODER])
+        return cls(open_encoder(folder, config.encoder), **options)
 
     @property
     def dim(self) -> int:

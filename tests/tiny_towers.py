@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,12 @@ from safetensors.torch import save_file
 from tiny import word_tokenizer
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
+from anygen.checkpoints import manifest
+from anygen.checkpoints.folder import build_input_projection
 from anygen.checkpoints.importers.languagebind import clip_layout
+from anygen.checkpoints.resolve import read_config
+from anygen.checkpoints.weights import save_weights
+from anygen.config import dumps
 from anygen.modality import Modality
 from anygen.parts import EncoderConfig, TowerConfig
 
@@ -115,3 +122,31 @@ def save_clip_clap(folder: Path) -> EncoderConfig:
 
 ENCODERS = {"languagebind": save_languagebind, "clip-clap": save_clip_clap}
 """Writers of both encoders."""
+
+
+def with_encoder(source: Path, folder: Path, encoder: str, *, grouping: bool = False) -> Path:
+    """A copy of a tiny model folder with another encoder and a fresh input projection.
+
+    Args:
+        source: what `tiny.build_tiny_folder` wrote.
+        folder: where to.
+        encoder: a name of `ENCODERS`, or "imagebind" to keep the source's.
+        grouping: read patch tokens rather than pooled vectors.
+    """
+    shutil.copytree(source, folder)
+    config = read_config(folder)
+    if encoder != "imagebind":
+        shutil.rmtree(folder / "encoder")
+        config = dataclasses.replace(config, encoder=ENCODERS[encoder](folder / "encoder"))
+    if grouping:
+        part = dataclasses.replace(config.input_projection, kind="grouping", inner_dim=16, num_heads=2)
+        config = dataclasses.replace(config, input_projection=part)
+    (folder / "config.json").write_text(dumps(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        projection = build_input_projection(config)
+        last = projection.out_fc if grouping else projection.linear
+        last.weight.data *= 30.0  # so that what is seen changes what is said
+        save_weights(projection, folder / "input_projection", dtype=torch.float32)
+    manifest.write(folder)
+    return folder
