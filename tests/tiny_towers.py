@@ -18,12 +18,14 @@ from anygen.checkpoints import manifest
 from anygen.checkpoints.folder import build_input_projection
 from anygen.checkpoints.importers.languagebind import clip_layout
 from anygen.checkpoints.resolve import read_config
-from anygen.checkpoints.weights import save_weights
+from anygen.checkpoints.weights import halve_weights, save_weights
 from anygen.config import dumps
 from anygen.modality import Modality
 from anygen.parts import EncoderConfig, TowerConfig
 
 CLIP_WIDTH, CLAP_WIDTH, TEXT_LENGTH = 8, 12, 10
+SPREAD = 0.7
+"""Of the random weights: enough to tell a white picture from a navy one."""
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 OURS = {"licence": "Apache-2.0", "source": "random numbers"}
 
@@ -52,7 +54,7 @@ def save_clip(folder: Path, values: dict[str, Any], *, seed: int = 0) -> Path:
     state = random_state(clip_layout({**values, "vision_config": vision}), seed, torch.float32)
     folder.mkdir(parents=True)
     for name, tensor in state.items():
-        state[name] = tensor * 0.2 if tensor.is_floating_point() else tensor
+        state[name] = tensor * SPREAD if tensor.is_floating_point() else tensor
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(values))
     tokenizer = word_tokenizer()
@@ -148,5 +150,6 @@ def with_encoder(source: Path, folder: Path, encoder: str, *, grouping: bool = F
         last = projection.out_fc if grouping else projection.linear
         last.weight.data *= 30.0  # so that what is seen changes what is said
         save_weights(projection, folder / "input_projection", dtype=torch.float32)
+    halve_weights(folder)  # as saving does, so that a saved model answers to the letter
     manifest.write(folder)
     return folder
