@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from import_files import random_state
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny import word_tokenizer
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from anygen.checkpoints import manifest
-from anygen.checkpoints.folder import build_input_projection
 from anygen.checkpoints.importers.languagebind import clip_layout
 from anygen.checkpoints.resolve import read_config
-from anygen.checkpoints.weights import halve_weights, save_weights
-from anygen.config import dumps
+from anygen.checkpoints.swapping import swap_encoder
 from anygen.modality import Modality
 from anygen.parts import EncoderConfig, TowerConfig
 
@@ -135,21 +133,19 @@ def with_encoder(source: Path, folder: Path, encoder: str, *, grouping: bool = F
         encoder: a name of `ENCODERS`, or "imagebind" to keep the source's.
         grouping: read patch tokens rather than pooled vectors.
     """
-    shutil.copytree(source, folder)
-    config = read_config(folder)
-    if encoder != "imagebind":
-        shutil.rmtree(folder / "encoder")
-        config = dataclasses.replace(config, encoder=ENCODERS[encoder](folder / "encoder"))
+    part = read_config(source).input_projection
     if grouping:
-        part = dataclasses.replace(config.input_projection, kind="grouping", inner_dim=16, num_heads=2)
-        config = dataclasses.replace(config, input_projection=part)
-    (folder / "config.json").write_text(dumps(config))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        projection = build_input_projection(config)
-        last = projection.out_fc if grouping else projection.linear
-        last.weight.data *= 30.0  # so that what is seen changes what is said
-        save_weights(projection, folder / "input_projection", dtype=torch.float32)
-    halve_weights(folder)  # as saving does, so that a saved model answers to the letter
+        part = dataclasses.replace(part, kind="grouping", inner_dim=16, num_heads=2)
+    if encoder == "imagebind":
+        swap_encoder(source, folder, input_projection=part)
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            config = ENCODERS[encoder](Path(place))
+            towers = {name: Path(place) / name for name in config.towers}
+            swap_encoder(source, folder, encoder=config, towers=towers, input_projection=part)
+    weights = load_file(folder / "input_projection/model.safetensors")
+    last = "out_fc.weight" if grouping else "linear.weight"
+    weights[last] = weights[last] * 30.0  # so that what is seen changes what is said
+    save_file(weights, folder / "input_projection/model.safetensors", metadata={"format": "pt"})
     manifest.write(folder)
     return folder

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from anygen.checkpoints.inspection import inspect_model
+from anygen.checkpoints.swapping import swap_encoder
 from anygen.errors import BadArgument, MissingPart
 from anygen.media import Audio
 from anygen.modality import Modality
+from anygen.parts import EncoderConfig
 from anygen.pipelines.any_to_any import AnyGenPipeline
 from anygen.pipelines.embedding import EmbeddingPipeline
 from anygen.pipelines.encoded import EncodedMedia, content_key
@@ -114,6 +116,16 @@ def test_reports_name_every_tower(tiny_folder: Path, tmp_path: Path) -> None:
     assert (vectors["text"] @ vectors["image"].T).any() and (vectors["text"] @ vectors["audio"].T).any()
     with pytest.raises(MissingPart, match="Found no tower for depth"):
         embedder.embed(depth=np.ones((8, 8), np.float32))
+
+
+def test_a_swap_wants_a_folder_for_every_tower(tiny_folder: Path, tmp_path: Path) -> None:
+    config = tiny.clip_clap_config()
+    for towers, message in (({"clip": tmp_path}, "no folder for the tower clap"), ({"x": tmp_path}, "for x")):
+        with pytest.raises(BadArgument, match=message):
+            swap_encoder(tiny_folder, tmp_path / "no", encoder=config, towers=towers)
+    with pytest.raises(BadArgument, match="found an ImageBind, expected towers"):
+        swap_encoder(tiny_folder, tmp_path / "no", encoder=EncoderConfig(embed_dim=8))
+    assert not (tmp_path / "no").exists()
 
 
 def test_keys_are_of_the_content() -> None:
