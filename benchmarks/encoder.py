@@ -43,11 +43,11 @@ def reference(folder: Path, config: ImageBindConfig) -> nn.Module:
     package = types.ModuleType("imagebind")  # its own __init__ imports the media libraries
     package.__path__ = [str(folder / "imagebind")]
     timm, layers = types.ModuleType("timm"), types.ModuleType("timm.layers")
-    layers.DropPath = lambda rate=0.0: nn.Identity()  # type: ignore[attr-defined]
-    layers.trunc_normal_ = nn.init.trunc_normal_  # type: ignore[attr-defined]
+    layers.DropPath = lambda rate=0.0: nn.Identity()
+    layers.trunc_normal_ = nn.init.trunc_normal_
     names = ("iopath", "iopath.common", "iopath.common.file_io")
     opening = {name: types.ModuleType(name) for name in names}
-    opening[names[-1]].g_pathmgr = None  # type: ignore[attr-defined]
+    opening[names[-1]].g_pathmgr = None
     sys.modules.update({"imagebind": package, "timm": timm, "timm.layers": layers, **opening})
     model_class = importlib.import_module("imagebind.models.imagebind_model").ImageBindModel
     sizes: dict[str, int] = {}
@@ -109,8 +109,8 @@ def compare(folder: Path, divisor: int, count: int, repeats: int) -> dict[str, d
         if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
             raise SystemExit(f"{name}: the two differ by {float((one - other).abs().max())}")
         found[name] = {
-            "reference": seconds(lambda a=ask: theirs(a), repeats),  # type: ignore[misc]
-            "ours": seconds(lambda m=modality, v=values: ours({m: v}), repeats),  # type: ignore[misc]
+            "reference": seconds(lambda a=ask: theirs(a), repeats),
+            "ours": seconds(lambda m=modality, v=values: ours({m: v}), repeats),
         }
     found["all"] = {who: sum(row[who] for row in found.values()) for who in ("reference", "ours")}
     return found

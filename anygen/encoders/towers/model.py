@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +109,7 @@ class TowersModel(nn.Module):
             )
         return dict(zip(readers, inputs.split(lengths, dim=1), strict=True))
 
-    def _half(self, tower: str, modality: Modality) -> nn.Module:
+    def _half(self, tower: str, modality: Modality) -> Any:
         name = f"{tower}_text" if modality is Modality.TEXT else tower
         if name not in self.halves:
             raise MissingPart(f"Found no {name} loaded for {modality}; name the modality when loading.")
