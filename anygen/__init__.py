@@ -43,6 +43,7 @@ __all__ = [
     "CheckpointCorrupt",
     "Depth",
     "EmbeddingPipeline",
+    "LicenceNotAccepted",
     "LimitExceeded",
     "MediaLimits",
     "MediaPart",

@@ -19,7 +19,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import BadArgument, CheckpointCorrupt
-from .modality import GENERATED, MEDIA_INPUTS, Modality
+from .modality import GENERATED, Modality
+from .parts import EncoderConfig, InputProjectionConfig, Part, Reference, TowerConfig, positive
+
+__all__ = [
+    "FORMAT_VERSION",
+    "AnyGenConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "GenerationConfig",
+    "InputProjectionConfig",
+    "LanguageModelConfig",
+    "OutputProjectionConfig",
+    "Part",
+    "Reference",
+    "TowerConfig",
+    "dumps",
+    "from_json",
+    "read_json",
+    "to_json",
+    "unknown_name",
+]
 
 FORMAT_VERSION = 1
 """Version of the folder format that this code reads and writes."""
@@ -150,65 +170,6 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise BadArgument(f"`{name}` is {value}, expected at least 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A part that lies elsewhere: a repository of the hub at a fixed revision."""
-
-    repo_id: str
-    """Repository, as "owner/name"."""
-    revision: str = "main"
-    """Commit, tag or branch; a commit makes the model reproducible."""
-    subfolder: str = ""
-    """Folder inside the repository, empty for its root."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What is known of every part, whatever it is."""
-
-    licence: str = "unknown"
-    """Licence of the weights: an SPDX name where there is one."""
-    source: str = "unknown"
-    """Where the weights come from: "trained by make bundle", a repository, a paper."""
-    reference: Reference | None = None
-    """Where to fetch the part, or None when it lies in the model folder."""
-    num_parameters: int = 0
-    """Published number of parameters of a part that does not lie in the folder; 0 when not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig(Part):
-    """The multimodal encoder; its layers are described in `encoder/config.json`."""
-
-    kind: str = "imagebind"
-    """Which encoder class: only "imagebind"."""
-    embed_dim: int
-    """Width of the unit-norm vector it gives per item."""
-    modalities: tuple[Modality, ...] = (*MEDIA_INPUTS, Modality.TEXT)
-    """Towers that the folder holds weights for."""
-
-    def __post_init__(self) -> None:
-        _positive("embed_dim", self.embed_dim)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputProjectionConfig(Part):
-    """From encoder vectors to the language model's embedding space."""
-
-    kind: str = "linear"
-    """Which projection: "linear"."""
-    num_tokens: int = 1
-    """Language-model tokens that one media item becomes."""
-
-    def __post_init__(self) -> None:
-        _positive("num_tokens", self.num_tokens)
-
-
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig(Part):
     """The causal language model; its layers are described in `llm/config.json`."""
@@ -219,8 +180,8 @@ class LanguageModelConfig(Part):
     """Most tokens that a conversation with its answer may take."""
 
     def __post_init__(self) -> None:
-        _positive("hidden_dim", self.hidden_dim)
-        _positive("context_length", self.context_length)
+        positive("hidden_dim", self.hidden_dim)
+        positive("context_length", self.context_length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +207,9 @@ class OutputProjectionConfig(Part):
 
     def __post_init__(self) -> None:
         for name in ("num_queries", "cond_dim", "inner_dim", "num_encoder_layers", "num_decoder_layers"):
-            _positive(name, getattr(self, name))
+            positive(name, getattr(self, name))
         for name in ("num_heads", "ffn_dim"):
-            _positive(name, getattr(self, name))
+            positive(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +223,7 @@ class DecoderConfig(Part):
 
     def __post_init__(self) -> None:
         if self.num_inference_steps is not None:
-            _positive("num_inference_steps", self.num_inference_steps)
+            positive("num_inference_steps", self.num_inference_steps)
         if self.guidance_scale is not None and not (0 <= self.guidance_scale < math.inf):
             raise BadArgument(f"`guidance_scale` is {self.guidance_scale}, expected 0 or more.")
 
@@ -283,8 +244,8 @@ class GenerationConfig:
     """Most images, sounds and videos in one answer."""
 
     def __post_init__(self) -> None:
-        _positive("max_new_tokens", self.max_new_tokens)
-        _positive("max_media_parts", self.max_media_parts)
+        positive("max_new_tokens", self.max_new_tokens)
+        positive("max_media_parts", self.max_media_parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,16 +302,17 @@ class AnyGenConfig:
                     "give both the same modalities."
                 )
         for modality, count in self.signal_tokens.items():
-            _positive(f"signal_tokens.{modality.value}", count)
+            positive(f"signal_tokens.{modality.value}", count)
 
     def parts(self) -> dict[str, Part]:
         """Every part by its folder name.
 
         Returns:
-            Parts in the order of the data: encoder first, decoders last.
+            Parts in the order of the data: encoder (or its towers) first, decoders last.
         """
-        table: dict[str, Part] = {
-            "encoder": self.encoder,
+        table: dict[str, Part] = {f"encoder/{name}": tower for name, tower in self.encoder.towers.items()}
+        table |= {
+            **({} if table else {"encoder": self.encoder}),
             "input_projection": self.input_projection,
             "llm": self.llm,
             "adapter": self.adapter,

@@ -37,6 +37,12 @@ class LimitExceeded(AnyGenError, ValueError):
     code = "limit_exceeded"
 
 
+class LicenceNotAccepted(AnyGenError):
+    """The model has parts whose licences restrict their use, and nobody accepted them yet."""
+
+    code = "licence_not_accepted"
+
+
 class MissingPart(AnyGenError):
     """The model lacks a part (file, tower, decoder) that the request needs."""
 

@@ -23,7 +23,7 @@ from .llm.row import AnswerRow
 from .llm.sampling import TextPiece, sample
 from .llm.windows import has_window, whole_cache, window_masks
 from .modality import Modality
-from .model import AnyGenModel
+from .model import AnyGenModel, MediaFeatures
 from .prompting import PromptBatch, PromptBuilder
 
 __all__ = ["Answer", "AnswerFinished", "Event", "SignalGroup", "TextDelta", "generate", "sample", "stream"]
@@ -72,7 +72,7 @@ class _Run:
         return states
 
     @torch.no_grad()
-    def prefill(self, batch: PromptBatch, media_vectors: Tensor | None) -> Tensor:
+    def prefill(self, batch: PromptBatch, media_vectors: MediaFeatures | None) -> Tensor:
         """Read the prompts. Returns the last state of every row (A, D)."""
         batch = batch.to(self.model.device)
         embeds = self.model.embed_prompt(batch.input_ids, batch.slot_mask, media_vectors)
@@ -226,7 +226,7 @@ def stream(
     builder: PromptBuilder,
     batch: PromptBatch,
     *,
-    media_vectors: Tensor | None = None,
+    media_vectors: MediaFeatures | None = None,
     options: GenerationConfig | None = None,
     outputs: Sequence[Collection[Modality] | None] | None = None,
     available: Collection[Modality] | None = None,
@@ -240,7 +240,7 @@ def stream(
         model: in evaluation mode.
         builder: what wrote the prompts.
         batch: prompts padded on the left.
-        media_vectors: (N, encoder_dim) in the order of `batch.slots`; None without media.
+        media_vectors: features of the media in the order of `batch.slots`; None without media.
         options: lengths and sampling.
         outputs: for each row the modalities that the answer must have, or None to leave it to the language
             model. Others than these (and text) are not started. "text" asks for some text.

@@ -17,11 +17,15 @@ from torch.nn import functional
 from .errors import BadArgument, MissingPart
 from .llm import fuse, lora_parameters, row_parameters, token_logits
 from .modality import Modality
-from .projections import InputProjection, OutputProjection
+from .projections import GroupingProjection, InputProjection, OutputProjection
 from .tokens import SignalTokens
 
 IGNORED = -100
 """Label of a position that no loss is taken at."""
+
+MediaFeatures = Tensor | Sequence[Tensor]
+"""What the encoder says of N media: pooled unit-norm vectors (N, encoder_dim), or, for an input projection
+that groups them, the patch tokens (L, encoder_dim) of each."""
 
 TrainablePart = Literal["input_projection", "output_projections", "signal_rows", "lora", "llm", "encoder"]
 """What a stage can train."""
@@ -59,7 +63,7 @@ class AnyGenModel(nn.Module):
         *,
         llm: Any,
         tokens: SignalTokens,
-        input_projection: InputProjection,
+        input_projection: InputProjection | GroupingProjection,
         output_projections: Mapping[Modality, OutputProjection],
         encoder: Any | None = None,
     ) -> None:
@@ -68,10 +72,10 @@ class AnyGenModel(nn.Module):
         Args:
             llm: causal language model that `anygen.llm.extend_vocabulary` gave rows for `tokens.new_ids`.
             tokens: the control ids of its tokenizer.
-            input_projection: encoder vectors into the language model.
+            input_projection: encoder vectors, or patch tokens, into the language model.
             output_projections: signal states to conditioning, for each modality that can be generated.
-            encoder: anything with `encode(modality, inputs) -> (N, encoder_dim)`; None when vectors are
-                given.
+            encoder: anything with `encode(modality, inputs) -> (N, encoder_dim)`, and with `encode_tokens`
+                where the input projection takes patch tokens; None when vectors are given.
 
         Raises:
             BadArgument: when the new rows, groups or widths do not fit one another.
@@ -112,7 +116,9 @@ class AnyGenModel(nn.Module):
         """Modalities with an output projection, in the order of the vocabulary."""
         return tuple(m for m in self.tokens.groups if str(m) in self.output_projections)
 
-    def encode_media(self, modalities: Sequence[Modality], inputs: Mapping[Modality, Tensor]) -> Tensor:
+    def encode_media(
+        self, modalities: Sequence[Modality], inputs: Mapping[Modality, Tensor]
+    ) -> MediaFeatures:
         """Encode the media of a batch, each modality in one pass.
 
         Args:
@@ -120,7 +126,7 @@ class AnyGenModel(nn.Module):
             inputs: prepared inputs of each modality (n, ...), in the same order.
 
         Returns:
-            (N, encoder_dim) unit-norm vectors in the order of `modalities`.
+            Features in the order of `modalities`: vectors or patch tokens, as the input projection takes.
 
         Raises:
             MissingPart: without an encoder.
@@ -128,26 +134,67 @@ class AnyGenModel(nn.Module):
         """
         if self.encoder is None:
             raise MissingPart("the model has no encoder, expected one for media; load it or give vectors")
-        vectors = torch.zeros(len(modalities), self.input_projection.encoder_dim, device=self.device)
+        encode = self.encoder.encode_tokens if self.takes_tokens else self.encoder.encode
+        features: dict[int, Tensor] = {}
         for modality, prepared in inputs.items():
             where = [i for i, found in enumerate(modalities) if found == modality]
             if len(where) != prepared.shape[0]:
                 raise BadArgument(f"found {prepared.shape[0]} {modality} inputs, expected {len(where)}")
-            vectors[where] = self.encoder.encode(modality, prepared).to(vectors)
+            features |= zip(where, encode(modality, prepared).to(self.device), strict=True)
         missing = set(modalities) - set(inputs)
         if missing:
             raise BadArgument(f"found no inputs for {min(missing)}, expected one for every slot")
-        return vectors
+        return self.collect([features[i] for i in range(len(modalities))])
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether media come as patch tokens rather than as pooled vectors."""
+        return self.input_projection.takes_tokens
+
+    def collect(self, features: Sequence[Tensor]) -> MediaFeatures:
+        """Put features of single media together.
+
+        Args:
+            features: vectors (encoder_dim,), or tokens (L, encoder_dim) where the projection takes those; a
+                vector then stands for a medium of one token.
+
+        Returns:
+            What `forward` takes as `media_vectors`.
+        """
+        if self.takes_tokens:
+            return [feature if feature.ndim == 2 else feature[None] for feature in features]
+        return torch.stack(list(features)) if features else torch.zeros(0, self.input_projection.encoder_dim)
+
+    def project_media(self, features: MediaFeatures) -> Tensor:
+        """Turn features of N media into language-model tokens, those of one length in one pass.
+
+        Args:
+            features: from `encode_media` or `collect`.
+
+        Returns:
+            (N, K, D).
+
+        Raises:
+            BadArgument: when they are not what the input projection takes.
+        """
+        if isinstance(features, Tensor):
+            projected: Tensor = self.input_projection(features)
+            return projected
+        made: dict[int, Tensor] = {}
+        for length in dict.fromkeys(len(feature) for feature in features):
+            rows = [i for i, feature in enumerate(features) if len(feature) == length]
+            made |= zip(rows, self.input_projection(torch.stack([features[i] for i in rows])), strict=True)
+        return torch.stack([made[i] for i in range(len(features))])
 
     def embed_prompt(
-        self, input_ids: Tensor, slot_mask: Tensor | None, media_vectors: Tensor | None
+        self, input_ids: Tensor, slot_mask: Tensor | None, media_vectors: MediaFeatures | None
     ) -> Tensor:
         """Embed ids and put projected media into their slots.
 
         Args:
             input_ids: (B, S).
             slot_mask: (B, S) bool, or None where there are no media.
-            media_vectors: (N, encoder_dim) in row-major order of the slots, or None.
+            media_vectors: features of N media in row-major order of the slots, or None.
 
         Returns:
             (B, S, D).
@@ -158,9 +205,11 @@ class AnyGenModel(nn.Module):
         inputs_embeds: Tensor = self.llm.get_input_embeddings()(input_ids)
         if slot_mask is None:
             slot_mask = torch.zeros_like(input_ids, dtype=torch.bool)
-        if media_vectors is None:
-            media_vectors = inputs_embeds.new_zeros(0, self.input_projection.encoder_dim)
-        return fuse(inputs_embeds, self.input_projection(media_vectors), slot_mask)
+        if media_vectors is None or not len(media_vectors):
+            projected = inputs_embeds.new_zeros(0, self.input_projection.num_tokens, inputs_embeds.shape[-1])
+        else:
+            projected = self.project_media(media_vectors)
+        return fuse(inputs_embeds, projected, slot_mask)
 
     def forward(
         self,
@@ -168,7 +217,7 @@ class AnyGenModel(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         slot_mask: Tensor | None = None,
-        media_vectors: Tensor | None = None,
+        media_vectors: MediaFeatures | None = None,
         labels: Tensor | None = None,
         excluded: Tensor | None = None,
         return_logits: bool = False,
@@ -179,7 +228,7 @@ class AnyGenModel(nn.Module):
             input_ids: (B, S), padded on either side.
             attention_mask: (B, S), 0 at padding; None for none.
             slot_mask: (B, S) bool, True where media go.
-            media_vectors: (N, encoder_dim) unit norm, in row-major order of the slots.
+            media_vectors: features of N media (`MediaFeatures`), in row-major order of the slots.
             labels: (B, S), not shifted, -100 where nothing is learned.
             excluded: (B, vocabulary) bool, tokens that do not compete in a row's loss unless they are the
                 target; None for none.

@@ -16,6 +16,7 @@ from .config import (
     OutputProjectionConfig,
     Part,
     Reference,
+    TowerConfig,
 )
 from .modality import Modality
 
@@ -114,6 +115,32 @@ VICUNA: dict[str, dict[str, Any]] = {
 """Language models of the full-size stack: where they are, and what their `config.json` says. Version 0 was
 published as a difference to LLaMA alone, so there is no repository to name."""
 
+APACHE: dict[str, dict[str, Any]] = {
+    "Mistral-7B-Instruct v0.3": {
+        "hub": "mistralai/Mistral-7B-Instruct-v0.3",
+        "licence": "Apache-2.0",
+        "context_length": 8192,
+        "template": "vicuna_v1",
+        "layers": {
+            "model_type": "mistral",
+            "vocab_size": 32768,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": False,
+        },
+    },
+}
+"""Language models for commercial use. The template is ours: its own marks turns by control tokens, which no
+text here can become, and the adapter learns the template anyway."""
+
+LANGUAGE_MODELS = VICUNA | APACHE
+"""Every language model whose layers are known here, by its `source`."""
+
 LORA: dict[str, Any] = {"rank": 32, "alpha": 32, "dropout": 0.1}
 """The adapter of NExT-GPT (its table 7): rank 32 on the four projections of every attention."""
 
@@ -188,6 +215,116 @@ def _decoders() -> dict[Modality, DecoderConfig]:
     }
 
 
+LANGUAGEBIND: dict[str, TowerConfig] = {
+    name: TowerConfig(
+        family="clip",
+        modalities=modalities,
+        width=768,
+        space="languagebind",
+        licence="MIT",
+        source=f"LanguageBind {name}",
+        reference=Reference(repo_id=f"LanguageBind/LanguageBind_{repository}"),
+    )
+    for name, repository, modalities in (
+        ("image", "Image", (Modality.IMAGE, Modality.TEXT)),
+        ("video", "Video_FT", (Modality.VIDEO,)),
+        ("audio", "Audio_FT", (Modality.AUDIO,)),
+        ("depth", "Depth", (Modality.DEPTH,)),
+        ("thermal", "Thermal", (Modality.THERMAL,)),
+    )
+}
+"""The towers of LanguageBind (arXiv 2310.01852). Its repositories hold pickles: `anygen import languagebind`
+turns each into a folder, which goes to `encoder/NAME` of a model folder."""
+
+CLIP_CLAP: dict[str, TowerConfig] = {
+    "clip": TowerConfig(
+        family="clip",
+        modalities=(Modality.IMAGE, Modality.VIDEO, Modality.TEXT),
+        width=768,
+        space="clip",
+        licence="MIT",
+        source="OpenCLIP ViT-L/14, DataComp-XL",
+        reference=Reference(repo_id="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
+    ),
+    "clap": TowerConfig(
+        family="clap",
+        modalities=(Modality.AUDIO, Modality.TEXT),
+        width=512,
+        space="clap",
+        licence="Apache-2.0",
+        source="LAION CLAP, HTSAT unfused",
+        reference=Reference(repo_id="laion/clap-htsat-unfused"),
+    ),
+}
+"""A CLIP and a CLAP side by side: two spaces, so a picture and a sound cannot be compared."""
+
+ENCODERS = {"languagebind": LANGUAGEBIND, "clip-clap": CLIP_CLAP}
+"""Encoders that are put together, by name."""
+
+
+def clean(*, encoder: str = "languagebind", audio: bool = False, name: str = "clean-7b") -> AnyGenConfig:
+    """A full-size stack whose weights may be used commercially: the same system, other parts.
+
+    No published text-to-audio weights in a layout that is read here are permissively licensed, so the stack
+    makes images and videos. `audio=True` adds Stable Audio Open, whose licence asks for an agreement above a
+    yearly revenue.
+
+    Args:
+        encoder: a name of `ENCODERS`.
+        audio: also make sound.
+        name: name of the model.
+
+    Returns:
+        Its configuration. The licences are those that the weights are published under; what the weights were
+        trained on is another matter.
+    """
+    trained: dict[str, Any] = {"licence": "Apache-2.0", "source": "trained by the stages of anygen"}
+    llm = APACHE["Mistral-7B-Instruct v0.3"]
+    table: dict[Modality, tuple[int, int, float, str, str, str]] = {
+        Modality.IMAGE: (
+            77, 1024, 7.5, "CC-BY-SA-4.0", "CommonCanvas-S-C", "common-canvas/CommonCanvas-S-C",
+        ),
+        Modality.AUDIO: (
+            128, 768, 7.0, "Stability AI Community License", "Stable Audio Open 1.0",
+            "stabilityai/stable-audio-open-1.0",
+        ),
+        Modality.VIDEO: (
+            512, 4096, 5.0, "Apache-2.0", "Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        ),
+    }  # fmt: skip
+    made = [modality for modality in table if audio or modality is not Modality.AUDIO]
+    signals = {Modality.IMAGE: 4, Modality.AUDIO: 8, Modality.VIDEO: 24}
+    return AnyGenConfig(
+        name=name,
+        description="Full size for commercial use: other parts, each under a licence that allows it",
+        chat_template=llm["template"],
+        encoder=EncoderConfig.of_towers(ENCODERS[encoder], licence="see its towers", source=encoder),
+        input_projection=InputProjectionConfig(**trained),
+        llm=LanguageModelConfig(
+            hidden_dim=llm["layers"]["hidden_size"],
+            context_length=llm["context_length"],
+            licence=llm["licence"],
+            source="Mistral-7B-Instruct v0.3",
+            reference=Reference(repo_id=llm["hub"]),
+        ),
+        adapter=Part(**trained),
+        output_projections={
+            m: OutputProjectionConfig(num_queries=table[m][0], cond_dim=table[m][1], **trained) for m in made
+        },
+        decoders={
+            m: DecoderConfig(
+                num_inference_steps=25,
+                guidance_scale=table[m][2],
+                licence=table[m][3],
+                source=table[m][4],
+                reference=Reference(repo_id=table[m][5]),
+            )
+            for m in made
+        },
+        signal_tokens={m: signals[m] for m in made},
+    )
+
+
 def nextgpt_7b() -> AnyGenConfig:
     """The full-size stack with Vicuna-7B v1.5 and one token an item.
 
@@ -202,6 +339,9 @@ PRESETS: dict[str, Callable[[], AnyGenConfig]] = {
     "nextgpt-7b": nextgpt_7b,
     "nextgpt-7b-v0": partial(nextgpt, llm="Vicuna-7B v0", name="nextgpt-7b-v0"),
     "nextgpt-7b-grouping": partial(nextgpt, input_projection="grouping", name="nextgpt-7b-grouping"),
+    "clean-7b": clean,
+    "clean-7b-clip": partial(clean, encoder="clip-clap", name="clean-7b-clip"),
+    "clean-7b-audio": partial(clean, audio=True, name="clean-7b-audio"),
     "nextgpt-13b": partial(nextgpt, llm="Vicuna-13B v1.5", name="nextgpt-13b"),
 }
 """Builder of every named configuration."""

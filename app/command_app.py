@@ -10,7 +10,14 @@ from pathlib import Path
 
 from anygen.errors import BadArgument, MissingPart
 
-from .common import DEFAULT_MODEL, Command, note, number, prepare_folder
+from .common import (
+    DEFAULT_MODEL,
+    Command,
+    note,
+    number,
+    prepare_folder,
+)
+from .licences import add_licence_argument, show_licences
 
 MODEL_VARIABLE = "ANYGEN_APP_MODEL"
 """Environment variable that tells the served pages which model to load."""
@@ -79,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where chats and media are kept (default: {DEFAULT_WORKSPACE})",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    add_licence_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no notes on stderr")
 
 
@@ -90,6 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         MissingPart: streamlit is not installed, or there is no such model.
+        LicenceNotAccepted: parts of the model restrict its use, and it was never accepted.
         BadArgument: the workspace cannot be written to.
     """
     if importlib.util.find_spec("streamlit") is None:
@@ -97,6 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     from anygen.checkpoints.resolve import resolve
 
     resolve(arguments.model)
+    show_licences(arguments)  # the pages cannot ask; what is accepted here, the engine finds accepted
     workspace = prepare_folder(arguments.workspace.expanduser())
     if arguments.host not in ("127.0.0.1", "localhost", "::1"):
         note(arguments, f"serving on {arguments.host}: whoever reaches this port can use the model")

@@ -19,6 +19,8 @@ from anygen.config import unknown_name
 from anygen.errors import BadArgument
 from anygen.modality import GENERATED, MEDIA_INPUTS, Modality
 
+from .licences import add_licence_argument, show_licences
+
 if TYPE_CHECKING:
     from anygen.pipelines.any_to_any import AnyGenPipeline
     from anygen.pipelines.embedding import EmbeddingPipeline
@@ -55,6 +57,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument("--dtype", choices=DTYPES, metavar="T", help="float32, bfloat16 or float16")
+    add_licence_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
 
 
@@ -159,6 +162,7 @@ def load_pipeline(arguments: argparse.Namespace) -> AnyGenPipeline:
 
     quiet_libraries()
     resolve(arguments.model)  # before torch is imported: a mistyped name is answered at once
+    show_licences(arguments)
     note(arguments, f"loading {arguments.model}")
     with without_collection():
         from anygen.pipelines.any_to_any import AnyGenPipeline
@@ -171,7 +175,11 @@ def load_pipeline(arguments: argparse.Namespace) -> AnyGenPipeline:
             for line in chosen.lines():
                 note(arguments, line)
         return AnyGenPipeline.from_pretrained(
-            arguments.model, device=arguments.device, dtype=arguments.dtype, memory_budget=budget
+            arguments.model,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            memory_budget=budget,
+            accept_license=arguments.accept_license,
         )
 
 
@@ -184,9 +192,16 @@ def load_embedder(arguments: argparse.Namespace) -> EmbeddingPipeline:
     Returns:
         An embedding pipeline.
     """
+    from anygen.checkpoints.resolve import CONFIG
+
     quiet_libraries()
+    if (Path(arguments.model).expanduser() / CONFIG).is_file() or not Path(arguments.model).is_dir():
+        show_licences(arguments, parts=["encoder"])  # a bare encoder's folder says nothing of licences
     note(arguments, f"loading {arguments.model}")
-    options: dict[str, Any] = {"device": arguments.device or "cpu"}
+    options: dict[str, Any] = {
+        "device": arguments.device or "cpu",
+        "accept_license": arguments.accept_license,
+    }
     with without_collection():
         from anygen.pipelines.embedding import EmbeddingPipeline
 

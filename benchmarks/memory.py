@@ -1,24 +1,30 @@
-"""Memory as a budget: predicted against measured peaks, each in a fresh process, at random weights.
+"""Memory as a budget: predicted against measured peaks, each in a process of its own, at random weights.
 
-The stack is toybox-tiny with a wider language model and wider UNets, stored in float32.
+The stack is toybox-tiny with a wider language model and wider UNets, stored in float32. Every measurement is
+a fork of this process, which has imported the libraries and nothing else, so their import is paid once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 MIB = 2**20
-INNER, LAYERS = 4000, 32
-"""Width inside the language model's layers, and how many there are at scale 1: about 0.3 GB."""
+INNER, LAYERS = 8000, 32
+"""Width inside the language model's layers, and how many there are at scale 1: about 0.6 GB."""
 CHANNELS = (192, 320, 448)
 """Widths of the UNets at scale 1: 0.2 to 0.5 GB."""
+USED = ("llm", "decoders/image", "decoders/audio")
+"""Parts that the measured request uses, in its order."""
 
 
 def build(folder: Path, scale: float) -> None:
@@ -54,11 +60,13 @@ def build(folder: Path, scale: float) -> None:
         wide["block_out_channels"] = [
             max(32, int(width * scale**0.5) // 32 * 32) for width in (*CHANNELS, CHANNELS[-1])[:count]
         ]
+        if isinstance(wide["cross_attention_dim"], (list, tuple)):  # AudioLDM's attend to themselves
+            wide["cross_attention_dim"] = wide["block_out_channels"]
         type(unet).from_config(wide).save_pretrained(part / "unet")
     manifest.write(folder)
 
 
-def measure(folder: Path, budget: str | None) -> dict[str, Any]:
+def measure(folder: Path, budget: int | None) -> dict[str, Any]:
     """Answer one request with an image and a sound in this process.
 
     Args:
@@ -66,29 +74,66 @@ def measure(folder: Path, budget: str | None) -> dict[str, Any]:
         budget: as for `AnyGenPipeline.from_pretrained`.
 
     Returns:
-        Bytes: predicted for what was used, and the peak of the resident set.
+        Bytes: predicted for what was used, and the peak of the resident set; and the processor seconds taken.
     """
     from anygen.pipelines.any_to_any import AnyGenPipeline
     from anygen.pipelines.planning import plan
 
+    start, before = time.process_time(), resident("VmRSS")
     pipe = AnyGenPipeline.from_pretrained(folder, memory_budget=budget, dtype="float32", batch_size=1)
     chosen = pipe.memory_plan or plan(folder, dtype="float32")
+    loaded = resident("VmHWM")
     steps = {"num_inference_steps": 1}
     pipe(
-        "a small red star " * 64,
+        "a small red star " * 16,
         outputs=["image", "audio"],
         image_options=steps,
         audio_options=steps,
-        max_new_tokens=24,
+        max_new_tokens=16,
     )
     ledger, predicted = chosen.ledger(), 0
-    for name in ("llm", "decoders/image", "decoders/audio"):
+    for name in USED:
         ledger.admit(name)
         predicted = max(predicted, ledger.peak(name))
+    return {
+        "predicted": predicted,
+        "measured": resident("VmHWM"),
+        "budget": chosen.budget,
+        "libraries": before,
+        "loaded": loaded,
+        "kept": resident("VmRSS"),
+        "seconds": time.process_time() - start,
+    }
+
+
+def resident(name: str) -> int:
+    """Bytes of this process's resident set: now ("VmRSS") or at its peak ("VmHWM")."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return {"predicted": predicted, "measured": int(line.split()[1]) * 1024, "budget": chosen.budget}
-    raise SystemExit("This system does not tell the peak of the resident set.")
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("This system does not tell the size of the resident set.")
+
+
+def forked(work: Callable[[], Any]) -> Any:
+    """What some work gives, computed in a fork of this process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with os.fdopen(writing, "w") as out:
+                out.write(json.dumps(work()))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as given:
+        text = given.read()
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit("A measurement failed.")
+    return json.loads(text)
 
 
 def compare(folder: Path) -> dict[str, dict[str, Any]]:
@@ -97,18 +142,10 @@ def compare(folder: Path) -> dict[str, dict[str, Any]]:
 
     free = plan(folder, dtype="float32")
     least = free.fixed + max(cost.weights + cost.extra for cost in free.costs.values())
-    sums = free.fixed + sum(free.costs[f"decoders/{name}"].weights for name in ("image", "audio"))
-    everything = sums + free.costs["llm"].weights
+    everything = free.fixed + sum(free.costs[name].weights for name in USED)
     budgets = {"no budget": None, "least": least + MIB, "one part goes": (least + everything) // 2}
     budgets["all fits"] = free.peak + MIB
-    found = {}
-    for name, budget in budgets.items():
-        command = [sys.executable, __file__, "--measure", str(folder), str(budget or "")]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {name: forked(lambda b=budget: measure(folder, b)) for name, budget in budgets.items()}
 
 
 def main() -> None:
@@ -116,15 +153,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of weights")
-    parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "BUDGET"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        folder, budget = arguments.measure
-        sys.stdout.write(json.dumps(measure(Path(folder), budget or None)) + "\n")
-        return
+    import anygen.decoders
+    import anygen.llm
+    import anygen.pipelines.any_to_any  # noqa: F401
+
     with tempfile.TemporaryDirectory() as place:
-        build(Path(place) / "stack", arguments.scale)
-        found = compare(Path(place) / "stack")
+        folder = Path(place) / "stack"
+        forked(lambda: build(folder, arguments.scale))
+        found = compare(folder)
     if arguments.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return

@@ -24,6 +24,7 @@ from anygen.modality import Modality
 from anygen.model import AnyGenModel
 from anygen.prompting import Prompt, PromptBuilder
 
+from .encoded import EncodedMedia
 from .events import Done, Event, MediaFinished, MediaProgress, MediaStarted, TextDelta
 from .media_inputs import as_turns, encode_slots
 from .options import derived_seed
@@ -97,6 +98,8 @@ class Answering:
         self._model, self._config, self._decoders = model, config, decoders
         self._use = use
         self._batch_size = batch_size
+        self.encoded = EncodedMedia()
+        """What the encoder said of media before."""
         self._builder = PromptBuilder(
             tokenizer,
             model.tokens,
@@ -149,7 +152,7 @@ class Answering:
     ) -> list[Answer]:
         batch = self._builder.collate(prompts[chunk], side="left")
         with _timed(seconds, "encode"):
-            vectors = encode_slots(self._model, batch.slots, batch_size=self._batch_size)
+            vectors = encode_slots(self._model, batch.slots, batch_size=self._batch_size, known=self.encoded)
         with _timed(seconds, "text"), self._use("llm"):
             return generate(
                 self._model,

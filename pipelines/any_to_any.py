@@ -12,7 +12,8 @@ import torch
 
 from anygen.checkpoints.folder import load_model, save_model
 from anygen.checkpoints.lazy import Decoders
-from anygen.checkpoints.resolve import resolve
+from anygen.checkpoints.licences import check_licences
+from anygen.checkpoints.resolve import read_config, resolve
 from anygen.config import AnyGenConfig, unknown_name
 from anygen.errors import AnyGenError, BadArgument, MissingPart
 from anygen.media import MediaLimits
@@ -24,12 +25,18 @@ from .answering import Answering, Request
 from .events import Event
 from .media_inputs import with_messages
 from .memory import manage, options_for_llm
-from .options import TEXT_OPTIONS, media_options, output_modalities, request_seeds, text_options
+from .options import (
+    DTYPES,
+    TEXT_OPTIONS,
+    compute_device,
+    compute_dtype,
+    media_options,
+    output_modalities,
+    request_seeds,
+    text_options,
+)
 from .planning import MemoryPlan, plan
 from .streaming import Stop, iterate
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types that a model may compute in, by the names that the command line takes."""
 
 MOST_REQUESTS = 4096
 """Most conversations of one call."""
@@ -81,6 +88,7 @@ class AnyGenPipeline:
         batch_size: int | None = None,
         memory_budget: int | str | None = None,
         quantization: str | None = None,
+        accept_license: bool = False,
     ) -> Self:
         """Load a model; encoder towers and decoders follow when they are first used.
 
@@ -94,19 +102,22 @@ class AnyGenPipeline:
             memory_budget: most bytes to use, such as "12GiB": chooses what is not given, and lets parts come
                 and go where they do not all fit.
             quantization: "8bit" or "4bit" for the language model, on CUDA alone.
+            accept_license: accept the licences of all parts that restrict their use; remembered for the user.
 
         Returns:
             A pipeline.
 
         Raises:
+            LicenceNotAccepted: parts restrict their use, and it was never accepted.
             MissingPart: there is no such model, or it lacks a part.
             CheckpointCorrupt: a file does not have the hash of the manifest.
             WeightsMismatch: weights do not fit the configuration.
             BadArgument: no such device or type.
             LimitExceeded: the budget is too small for any way to run the model.
         """
-        place, kind, chosen = _device(device), _dtype(dtype), None
+        place, kind, chosen = compute_device(device), compute_dtype(dtype), None
         folder = resolve(name_or_path, revision=revision)
+        check_licences(read_config(folder), accepted=accept_license)
         if memory_budget is not None or quantization is not None:
             named = None if dtype is None else str(kind).removeprefix("torch.")
             chosen = plan(
@@ -378,23 +389,3 @@ def _given(
         "top_p": top_p,
         "do_sample": do_sample,
     }
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    try:
-        place = torch.device(device or "cpu")
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, TypeError):
-        raise BadArgument(f"`device` is {str(device)[:40]!r}, which is not available; use cpu.") from None
-    if place.type == "meta":
-        raise BadArgument("`device` is 'meta', which cannot compute; use cpu or cuda.")
-    return place
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    if dtype is None:
-        return torch.float32
-    kind = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if kind is None or kind not in DTYPES.values():
-        raise BadArgument(unknown_name(str(dtype), DTYPES, "a dtype"))
-    return kind

@@ -10,16 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anygen.checkpoints.resolve import part_folder, read_config, resolve
+from anygen.checkpoints.lazy import LazyEncoder
+from anygen.checkpoints.licences import check_licences
+from anygen.checkpoints.resolve import CONFIG, open_encoder, read_config, resolve
 from anygen.config import unknown_name
-from anygen.encoders.imagebind import (
-    TOWER,
-    ImageBindModel,
-    ImageBindProcessor,
-    load_config,
-    load_encoder,
-    load_processor,
-)
+from anygen.encoders.opening import EncoderFolder
 from anygen.errors import BadArgument, NonFinite
 from anygen.media import MediaLimits, load_media
 from anygen.modality import Modality
@@ -32,7 +27,7 @@ class EmbeddingPipeline:
     """Embeds texts and media; a tower is read from disk when it is first asked for.
 
     Args:
-        folder: An encoder folder.
+        folder: An ImageBind's folder, or any encoder on disk.
         device: Where the towers compute.
         dtype: What they compute in; vectors are float32 anyway.
         limits: How large media may be.
@@ -41,7 +36,7 @@ class EmbeddingPipeline:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | EncoderFolder,
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -50,42 +45,46 @@ class EmbeddingPipeline:
     ) -> None:
         if batch_size < 1:
             raise BadArgument(f"Found batch_size={batch_size}; expected at least 1.")
-        self.config = load_config(folder)
+        self._source = folder if isinstance(folder, EncoderFolder) else EncoderFolder(folder)
         self.device, self.dtype, self.batch_size = torch.device(device), dtype, batch_size
         self.limits = MediaLimits() if limits is None else limits
-        self._folder = folder
-        self._processor: ImageBindProcessor | None = None
-        self._towers: dict[str, ImageBindModel] = {}
+        self.modalities = self._source.modalities
+        """What can be embedded."""
+        self._encoder = LazyEncoder(self._source, device=self.device, dtype=dtype)
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, *, revision: str | None = None, **options: Any
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        accept_license: bool = False,
+        **options: Any,
     ) -> EmbeddingPipeline:
         """Open the encoder of a model.
 
         Args:
             name_or_path: Bundled name, model folder (or one that has just `encoder/`), or hub id.
             revision: Commit, tag or branch of a hub id.
+            accept_license: Accept the encoder's licence if it restricts its use; remembered for the user.
             **options: The keyword arguments of the class.
 
         Raises:
             MissingPart: There is no such model, or it has no encoder.
+            LicenceNotAccepted: The encoder's licence restricts its use, and it was never accepted.
         """
-        local = Path(name_or_path).expanduser() / ENCODER
-        if (local / "config.json").is_file():
-            return cls(local, **options)
+        local = Path(name_or_path).expanduser()
+        if (local / ENCODER / CONFIG).is_file() and not (local / CONFIG).is_file():
+            return cls(local / ENCODER, **options)
         folder = resolve(name_or_path, revision=revision)
-        return cls(part_folder(folder, ENCODER, read_config(folder).encoder), **options)
+        config = read_config(folder)
+        check_licences(config, accepted=accept_license, parts=[ENCODER])
+        return cls(open_encoder(folder, config.encoder), **options)
 
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return self.config.embed_dim
-
-    @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """What can be embedded."""
-        return tuple(m for m in Modality if TOWER[m] in self.config.towers)
+        return self._source.embed_dim
 
     def embed(self, **items: Any) -> dict[str, NDArray[np.float32]]:
         """Embed items of one or several modalities.
@@ -109,7 +108,7 @@ class EmbeddingPipeline:
                 raise BadArgument(unknown_name(name, names, "a modality"))
         if not items:
             raise BadArgument(f"Found nothing to embed; expected one or more of {', '.join(names)}.")
-        self.config.tower_names([Modality(n) for n in items])
+        self._source.pieces([Modality(n) for n in items])
         return {name: self._embed(Modality(name), values) for name, values in items.items()}
 
     def _embed(self, modality: Modality, values: Any) -> NDArray[np.float32]:
@@ -125,20 +124,11 @@ class EmbeddingPipeline:
         loaded = (
             values if modality is Modality.TEXT else [load_media(modality, v, self.limits) for v in values]
         )
-        if self._processor is None:
-            self._processor = load_processor(self._folder)
-        inputs = self._processor(modality, loaded).to(self.device)
+        inputs = self._encoder.prepare(modality, list(loaded))
         with torch.inference_mode():
-            vectors = self._tower(modality).encode(modality, inputs).cpu().numpy()
+            vectors = self._encoder.encode(modality, inputs).cpu().numpy()
         if not np.isfinite(vectors).all():
             raise NonFinite(
                 f"Found NaN or infinity in {modality} vectors; load the model with dtype=torch.float32."
             )
         return vectors
-
-    def _tower(self, modality: Modality) -> ImageBindModel:
-        name = TOWER[modality]
-        if name not in self._towers:
-            model = load_encoder(self._folder, [modality], dtype=self.dtype)
-            self._towers[name] = model.to(self.device)
-        return self._towers[name]

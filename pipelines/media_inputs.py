@@ -11,9 +11,10 @@ from torch import Tensor
 from anygen.errors import MissingPart, NonFinite
 from anygen.messages import MediaPart, Message
 from anygen.modality import Modality
-from anygen.model import AnyGenModel
+from anygen.model import AnyGenModel, MediaFeatures
 from anygen.prompting import Placed, SignalPart, TrainingTurn
 
+from .encoded import EncodedMedia, content_key
 from .reply import Reply
 
 
@@ -56,16 +57,19 @@ def _as_signal(part: Any, generated: Sequence[Modality]) -> Any:
     return SignalPart(part.modality) if isinstance(part, MediaPart) and part.modality in generated else part
 
 
-def encode_slots(model: AnyGenModel, slots: Sequence[Placed], *, batch_size: int) -> Tensor | None:
+def encode_slots(
+    model: AnyGenModel, slots: Sequence[Placed], *, batch_size: int, known: EncodedMedia | None = None
+) -> MediaFeatures | None:
     """Encode the media of a batch of prompts, each modality together.
 
     Args:
         model: whose encoder is lazy (`anygen.checkpoints.folder.load_model`).
         slots: media items in the order of the prompts; a tensor (encoder_dim,) is a vector already.
         batch_size: items that go through a tower at once.
+        known: features of media that were encoded before; new ones are added.
 
     Returns:
-        (N, encoder_dim) unit-norm vectors in that order, or None without media.
+        What `AnyGenModel.collect` makes of their features, or None without media.
 
     Raises:
         MissingPart: the model has no encoder, or no tower for a modality.
@@ -73,20 +77,29 @@ def encode_slots(model: AnyGenModel, slots: Sequence[Placed], *, batch_size: int
     """
     if not slots:
         return None
-    vectors: list[Tensor | None] = [slot.item if isinstance(slot.item, Tensor) else None for slot in slots]
+    known = EncodedMedia() if known is None else known
+    keys = [content_key(slot.modality, slot.item) for slot in slots]
+    features: dict[int, Tensor] = {}
+    for place, (slot, key) in enumerate(zip(slots, keys, strict=True)):
+        found = slot.item if isinstance(slot.item, Tensor) else known.find(key)
+        if found is not None:
+            features[place] = found
     for modality in dict.fromkeys(slot.modality for slot in slots):
-        places = [i for i, s in enumerate(slots) if s.modality is modality and vectors[i] is None]
+        places = [i for i, s in enumerate(slots) if s.modality is modality and i not in features]
         for start in range(0, len(places), batch_size):
             chunk = places[start : start + batch_size]
-            inputs = _prepare(model, modality, [slots[i].item for i in chunk])
-            encoded = model.encode_media([modality] * len(chunk), {modality: inputs})
-            if not torch.isfinite(encoded).all():
-                raise NonFinite(
-                    f"The encoder gave NaN or infinity for {modality.value}; load the model in float32."
-                )
-            for place, vector in zip(chunk, encoded, strict=True):
-                vectors[place] = vector
-    return torch.stack([vector for vector in vectors if vector is not None])
+            encoded = _encode(model, modality, [slots[i].item for i in chunk])
+            for place, feature in zip(chunk, encoded, strict=True):
+                features[place] = feature
+                known.keep(keys[place], feature)
+    return model.collect([features[i] for i in range(len(slots))])
+
+
+def _encode(model: AnyGenModel, modality: Modality, items: list[Any]) -> MediaFeatures:
+    encoded = model.encode_media([modality] * len(items), {modality: _prepare(model, modality, items)})
+    if not all(bool(torch.isfinite(feature).all()) for feature in encoded):
+        raise NonFinite(f"The encoder gave NaN or infinity for {modality.value}; load the model in float32.")
+    return encoded
 
 
 def _prepare(model: AnyGenModel, modality: Modality, items: list[Any]) -> Tensor:

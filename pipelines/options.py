@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from anygen.config import AnyGenConfig, GenerationConfig, unknown_name
 from anygen.decoders.defaults import MAX_INTERVAL
 from anygen.decoders.schedulers import NAMED
@@ -16,6 +18,9 @@ from anygen.errors import BadArgument, MissingPart
 from anygen.modality import GENERATED, Modality
 
 LARGEST_SEED = 2**63 - 1
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types that a model may compute in, by the names that the command line takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,3 +250,39 @@ def derived_seed(seed: int, *what: str | int) -> int:
     """
     text = "/".join(str(value) for value in (seed, *what))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def compute_device(device: str | torch.device | None) -> torch.device:
+    """Where to compute.
+
+    Args:
+        device: as torch names it; None is the CPU.
+
+    Raises:
+        BadArgument: there is no such device.
+    """
+    try:
+        place = torch.device(device or "cpu")
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError):
+        raise BadArgument(f"`device` is {str(device)[:40]!r}, which is not available; use cpu.") from None
+    if place.type == "meta":
+        raise BadArgument("`device` is 'meta', which cannot compute; use cpu or cuda.")
+    return place
+
+
+def compute_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """What to compute in.
+
+    Args:
+        dtype: a name of `DTYPES` or one of their types; None is float32.
+
+    Raises:
+        BadArgument: there is no such type.
+    """
+    if dtype is None:
+        return torch.float32
+    kind = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if kind is None or kind not in DTYPES.values():
+        raise BadArgument(unknown_name(str(dtype), DTYPES, "a dtype"))
+    return kind

@@ -156,11 +156,22 @@ class BudgetedEncoder:
 
     def encode(self, modality: Modality, inputs: Tensor) -> Tensor:
         """Encode prepared inputs to (N, embed_dim); as `LazyEncoder.encode`."""
-        from anygen.encoders.imagebind import TOWER
-
-        with self._residency.use(f"encoder/{TOWER[modality]}"):
+        with self._present(modality):
             vectors: Tensor = self._encoder.encode(modality, inputs)
             return vectors
+
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Encode prepared media to patch tokens (N, L, embed_dim); as `LazyEncoder.encode_tokens`."""
+        with self._present(modality):
+            tokens: Tensor = self._encoder.encode_tokens(modality, inputs)
+            return tokens
+
+    @contextlib.contextmanager
+    def _present(self, modality: Modality) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for piece in self._encoder.pieces(modality):
+                stack.enter_context(self._residency.use(f"encoder/{piece}"))
+            yield
 
 
 def free_memory() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anygen.checkpoints.inspection import PartReport, inspect_model
-from anygen.presets import PRESETS, VICUNA
+from anygen.presets import LANGUAGE_MODELS, PRESETS
 
 from .base import Stage, set_trainable, trainable_table
 from .metrics import read_metrics, samples_per_second
@@ -141,7 +141,7 @@ def _llama_activations(config: RunConfig) -> float:
     """
     assert config.preset is not None
     preset = PRESETS[config.preset]()
-    layers = VICUNA.get(preset.llm.source, {}).get("layers", {})
+    layers = LANGUAGE_MODELS.get(preset.llm.source, {}).get("layers", {})
     depth = int(layers.get("num_hidden_layers", 4))
     samples = config.trainer.batch_size / max(1, config.trainer.micro_batches)
     factor = 34 if config.trainer.mixed_precision != "no" else 68

@@ -140,3 +140,26 @@ def test_unknown_decoders_are_refused() -> None:
     assert EncoderConfig(embed_dim=8).num_parameters == 0
     small = {"vae": {**OFFICIAL["cvssp/audioldm-l-full"]["vae"], "block_out_channels": [32, 32, 32]}}
     assert next(build_networks(Modality.AUDIO, small)["vae"].parameters()).is_meta
+
+
+def test_the_clean_stack_is_counted_and_may_be_used() -> None:
+    parts = {part.name: part for part in inspect_model("clean-7b-audio")}
+    assert all(part.parameters > 0 for part in parts.values())
+    towers = [f"encoder/{name}" for name in ("image", "video", "audio", "depth", "thermal")]
+    assert list(parts)[:5] == towers and {parts[name].licence for name in towers} == {"MIT"}
+    assert set(parts["encoder/image"].components) == {"image", "image_text"}
+    media = parts["encoder/depth"].parameters
+    assert parts["encoder/image"].components["image"] == media
+    assert parts["encoder/audio"].parameters == media + (666 - 256) * 1024  # 9 x 74 patches, not 16 x 16
+    assert parts["llm"].parameters == 7_248_023_552
+    assert parts["decoders/image"].components["unet"] == 865_910_724
+    assert parts["decoders/video"].components["transformer"] // 10**8 == 14
+    # the published file of the transformer has 4,227,806,200 bytes: these float32 numbers and a header
+    assert 0 < 4_227_806_200 - 4 * parts["decoders/audio"].components["transformer"] < 200_000
+    clean = {part.licence for name, part in parts.items() if name != "decoders/audio"}
+    assert clean == {"MIT", "Apache-2.0", "CC-BY-SA-4.0"}
+    config = PRESETS["clean-7b-clip"]()
+    assert config.encoder.spaces == {"clip": 768, "clap": 512} and config.encoder.embed_dim == 1280
+    assert Modality.AUDIO not in config.decoders
+    with torch.device("meta"):
+        assert build_input_projection(config).linear.weight.shape == (4096, 1280)

@@ -30,7 +30,7 @@ from anygen.tokens import SignalTokens
 
 from . import manifest
 from .lazy import LazyEncoder
-from .resolve import CONFIG, part_folder, read_config
+from .resolve import CONFIG, has_encoder, open_encoder, part_folder, read_config
 from .weights import check_keys, halve_weights, load_weights, read_shapes, save_weights
 
 INPUT_PROJECTIONS: dict[str, type[InputProjection] | type[GroupingProjection]] = {
@@ -164,10 +164,13 @@ def build_input_projection(config: AnyGenConfig) -> Any:
     kind = config.input_projection.kind
     if kind not in INPUT_PROJECTIONS:
         raise BadArgument(unknown_name(kind, INPUT_PROJECTIONS, "a kind of input projection"))
+    part = config.input_projection
+    inside = {"inner_dim": part.inner_dim, "num_heads": part.num_heads} if kind == "grouping" else {}
     return INPUT_PROJECTIONS[kind](
         encoder_dim=config.encoder.embed_dim,
         llm_dim=config.llm.hidden_dim,
-        num_tokens=config.input_projection.num_tokens,
+        num_tokens=part.num_tokens,
+        **inside,
     )
 
 
@@ -218,22 +221,19 @@ def _load_encoder(
     verify: bool,
 ) -> Any:
     wanted = None if modalities is None else list(modalities)
-    if wanted == [] or (
-        wanted is None and not (folder / "encoder").is_dir() and not config.encoder.reference
-    ):
+    if wanted == [] or (wanted is None and not has_encoder(folder, config.encoder)):
         return None
-    source = part_folder(folder, "encoder", config.encoder)
+    source = open_encoder(folder, config.encoder)
 
     def check() -> None:
-        if verify and source.is_relative_to(folder):
+        if verify and (folder / "encoder").is_dir():
             manifest.verify(folder, ["encoder"])
 
     if wanted is None:
         return LazyEncoder(source, device=device, dtype=dtype, before=check)
-    from anygen.encoders.imagebind import load_encoder
-
     check()
-    return load_encoder(source, wanted, dtype=dtype).to(device).requires_grad_(False)
+    encoder: Any = source.load(wanted, dtype=dtype)
+    return encoder.to(device).requires_grad_(False)
 
 
 def save_model(

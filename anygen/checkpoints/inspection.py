@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anygen.config import AnyGenConfig, Part
+from anygen.config import AnyGenConfig, EncoderConfig, Part, TowerConfig
+from anygen.encoders.halves import half_of
 from anygen.errors import CheckpointCorrupt
 from anygen.modality import Modality
-from anygen.presets import LORA, PRESETS, VICUNA
+from anygen.presets import LANGUAGE_MODELS, LORA, PRESETS
 from anygen.tokens import DELIMITERS
 
 from .resolve import bundled_names, read_config, resolve
@@ -118,12 +119,23 @@ def _count_file(path: Path) -> dict[str, int]:
 def _counts(name: str, part: Part, folder: Path | None, config: AnyGenConfig) -> dict[str, dict[str, int]]:
     """Per line of the report, the parameters of its components."""
     if folder is not None and (folder / name).is_dir():
-        return _stored(name, folder / name)
+        return _stored(name, folder / name, config)
     built = _built(name, part, config)
     return built or {name: {"": part.num_parameters}}
 
 
-def _stored(name: str, folder: Path) -> dict[str, dict[str, int]]:
+def _halves(tower: str, folder: Path, encoder: EncoderConfig) -> dict[str, int]:
+    """Of a tower's folder, the weights of the halves that the encoder uses."""
+    used = {half: 0 for half in encoder.half_names() if half in (tower, f"{tower}_text")}
+    for path in sorted(folder.glob("*.safetensors")):
+        for key, count in _count_file(path).items():
+            half = half_of(tower, key)
+            if half in used:
+                used[half] += count
+    return used
+
+
+def _stored(name: str, folder: Path, config: AnyGenConfig) -> dict[str, dict[str, int]]:
     if name == "adapter":
         files = {label: folder / file for file, label in _ADAPTER_FILES.items()}
         present = {label: path for label, path in files.items() if path.is_file()}
@@ -134,6 +146,8 @@ def _stored(name: str, folder: Path) -> dict[str, dict[str, int]]:
             tensors |= _count_file(path)
         vocabulary = sum(n for key, n in tensors.items() if "embed_tokens." in key or "lm_head." in key)
         return {name: {"layers": sum(tensors.values()) - vocabulary, "vocabulary": vocabulary}}
+    if name.startswith("encoder/"):
+        return {name: _halves(name.partition("/")[2], folder, config.encoder)}
     networks = {path.name: count_parameters(path) for path in sorted(folder.iterdir()) if path.is_dir()}
     counts = {network: count for network, count in networks.items() if count}
     return {name: counts if name.startswith("decoders/") else {"": count_parameters(folder)}}
@@ -155,7 +169,14 @@ def _built(name: str, part: Part, config: AnyGenConfig) -> dict[str, dict[str, i
         if name.startswith("output_projections/"):
             modality = Modality(name.partition("/")[2])
             return {name: {"": _size(build_output_projection(config, modality))}}
-    if name in ("llm", "adapter") and config.llm.source in VICUNA:
+    if isinstance(part, TowerConfig):
+        from anygen.encoders.towers.official import OFFICIAL as TOWERS
+        from anygen.encoders.towers.official import official_halves
+
+        if part.reference is not None and part.reference.repo_id in TOWERS:
+            halves = official_halves(name.partition("/")[2], part)
+            return {name: {half: _size(module) for half, module in halves.items()}}
+    if name in ("llm", "adapter") and config.llm.source in LANGUAGE_MODELS:
         return _language_model(name, config)
     if name.startswith("decoders/") and part.reference is not None:
         from anygen.decoders.official import OFFICIAL, official_networks
@@ -168,12 +189,13 @@ def _built(name: str, part: Part, config: AnyGenConfig) -> dict[str, dict[str, i
 
 def _language_model(name: str, config: AnyGenConfig) -> dict[str, dict[str, int]]:
     import torch
-    from transformers import LlamaConfig
+    from transformers import AutoConfig
 
     from anygen.llm import add_lora, build_backbone, extend_vocabulary, lora_parameters, row_parameters
 
     with torch.device("meta"):
-        llm = build_backbone(LlamaConfig(**VICUNA[config.llm.source]["layers"]))
+        layers = dict(LANGUAGE_MODELS[config.llm.source]["layers"])
+        llm = build_backbone(AutoConfig.for_model(layers.pop("model_type", "llama"), **layers))
         if name == "llm":
             embedding, head = llm.get_input_embeddings().weight, llm.get_output_embeddings().weight
             vocabulary = embedding.numel() + (0 if head is embedding else head.numel())

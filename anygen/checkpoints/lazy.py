@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anygen.config import AnyGenConfig
+from anygen.encoders.opening import EncoderFolder
 from anygen.errors import MissingPart
 from anygen.modality import Modality
 
@@ -19,20 +20,25 @@ from .resolve import part_folder
 
 
 class LazyEncoder:
-    """The encoder of a model folder; a tower is read from disk when it is first used.
+    """The encoder of a model folder; what a modality needs is read from disk when it first comes.
 
     Args:
-        folder: encoder folder.
+        source: the encoder on disk.
         device: where the towers compute.
         dtype: what they compute in.
         before: called once, before anything is read; verifies the folder.
     """
 
     def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, before: Callable[[], None]
+        self,
+        source: EncoderFolder,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder, self._device, self._dtype, self._before = folder, device, dtype, before
-        self._towers: dict[str, Any] = {}
+        self._source, self._device, self._dtype, self._before = source, device, dtype, before
+        self._loaded: dict[tuple[str, ...], Any] = {}
         self._processor: Any = None
         self._lock = threading.RLock()
 
@@ -46,12 +52,10 @@ class LazyEncoder:
         Returns:
             One tensor whose first dimension is the items.
         """
-        from anygen.encoders.imagebind import load_processor
-
         with self._lock:
             if self._processor is None:
                 self._before()
-                self._processor = load_processor(self._folder)
+                self._processor = self._source.processor()
         inputs: Tensor = self._processor(modality, items)
         return inputs
 
@@ -68,19 +72,31 @@ class LazyEncoder:
         Raises:
             MissingPart: when the encoder has no such tower.
         """
-        from anygen.encoders.imagebind import TOWER, load_encoder
-
-        with self._lock, torch.inference_mode(False):
-            if TOWER[modality] not in self._towers:
-                tower = load_encoder(self._folder, [modality], dtype=self._dtype)
-                self._towers[TOWER[modality]] = tower.to(self._device).requires_grad_(False)
-        vectors: Tensor = self._towers[TOWER[modality]].encode(modality, inputs.to(self._device))
+        vectors: Tensor = self._tower(modality).encode(modality, inputs.to(self._device))
         return vectors
 
-    def release(self, tower: str) -> None:
-        """Forget a tower, by its name in the folder; it is read again when it is next used."""
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Encode prepared media to patch tokens (N, L, embed_dim) of unit norm; as `encode` else."""
+        tokens: Tensor = self._tower(modality).encode_tokens(modality, inputs.to(self._device))
+        return tokens
+
+    def pieces(self, modality: Modality) -> tuple[str, ...]:
+        """Names of what a modality needs in memory; `release` takes them."""
+        return self._source.pieces([modality])
+
+    def release(self, piece: str) -> None:
+        """Forget a piece; it is read again when it is next used."""
         with self._lock:
-            self._towers.pop(tower, None)
+            for key in [key for key in self._loaded if piece in key]:
+                del self._loaded[key]
+
+    def _tower(self, modality: Modality) -> Any:
+        key = self.pieces(modality)
+        with self._lock, torch.inference_mode(False):
+            if key not in self._loaded:
+                tower: Any = self._source.load([modality], dtype=self._dtype)
+                self._loaded[key] = tower.to(self._device).requires_grad_(False)
+            return self._loaded[key]
 
 
 class Decoders:

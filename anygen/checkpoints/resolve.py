@@ -6,7 +6,8 @@ import difflib
 import re
 from pathlib import Path
 
-from anygen.config import AnyGenConfig, Part, Reference, from_json, read_json
+from anygen.config import AnyGenConfig, EncoderConfig, Part, Reference, from_json, read_json
+from anygen.encoders.opening import EncoderFolder
 from anygen.errors import BadArgument, CheckpointCorrupt, MissingPart
 from anygen.presets import PRESETS
 
@@ -120,6 +121,39 @@ def read_config(folder: Path) -> AnyGenConfig:
         return from_json(AnyGenConfig, read_json(folder / CONFIG), where=CONFIG)
     except BadArgument as error:
         raise CheckpointCorrupt(str(error)) from None
+
+
+def has_encoder(folder: Path, encoder: EncoderConfig) -> bool:
+    """Say whether a model comes with an encoder, in its folder or as references.
+
+    Args:
+        folder: the model folder.
+        encoder: what its configuration says.
+    """
+    parts = [encoder, *encoder.towers.values()]
+    return (folder / "encoder").is_dir() or any(part.reference is not None for part in parts)
+
+
+def open_encoder(folder: Path, encoder: EncoderConfig) -> EncoderFolder:
+    """Open the encoder of a model; a tower that is a reference is downloaded when it is first needed.
+
+    Args:
+        folder: the model folder.
+        encoder: what its configuration says.
+
+    Returns:
+        The encoder on disk.
+
+    Raises:
+        MissingPart: it is neither in the folder nor a reference that can be fetched.
+    """
+    if encoder.kind == "towers":
+        return EncoderFolder(
+            folder / "encoder",
+            encoder,
+            lambda name: part_folder(folder, f"encoder/{name}", encoder.towers[name]),
+        )
+    return EncoderFolder(part_folder(folder, "encoder", encoder), encoder)
 
 
 def part_folder(folder: Path, name: str, part: Part) -> Path:

@@ -1,8 +1,8 @@
 """The official decoders' configurations, and their modules without weights: to count, and as key tables.
 
 The values are those of the `config.json` files in the official repositories (Stable Diffusion v1.5,
-AudioLDM-L-full, Zeroscope v2 576w). Numbers of parameters are never written down: they are counted on modules
-built from these.
+AudioLDM-L-full, Zeroscope v2 576w; more in `permissive.py`). Numbers of parameters are never written down:
+they are counted on modules built from these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import nn
 
 from ..errors import MissingPart
 from ..modality import Modality
-from .parts import CLASSES
+from .layouts import layout_of
+from .permissive import PIPELINES, permissive
 
 _SD_VAE: dict[str, Any] = {
     "in_channels": 3,
@@ -149,6 +150,7 @@ OFFICIAL: dict[str, dict[str, dict[str, Any]]] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
     "cvssp/audioldm-l-full": audioldm(256),
     "cerspense/zeroscope_v2_576w": _ZEROSCOPE,
+    **permissive(_SD_VAE, _ZEROSCOPE["text_encoder"]),
 }
 """Per repository, per part, what its `config.json` says."""
 
@@ -169,7 +171,11 @@ SCHEDULERS: dict[Modality, dict[str, Any]] = {
 
 
 def build_networks(
-    modality: Modality, configs: Mapping[str, Mapping[str, Any]], *, device: str = "meta"
+    modality: Modality,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    device: str = "meta",
+    pipeline: str | None = None,
 ) -> dict[str, nn.Module]:
     """Make a decoder's networks from their configurations.
 
@@ -177,16 +183,17 @@ def build_networks(
         modality: what it decodes to.
         configs: per part (unet, vae, text_encoder, vocoder) the contents of its `config.json`.
         device: "meta" gives shapes without memory.
+        pipeline: the family; None is the first of the modality.
 
     Returns:
         The networks by part, with random weights, in evaluation mode.
     """
     networks = {}
     for name, values in configs.items():
-        library, class_name = CLASSES[modality][name]
+        library, class_name = layout_of(modality, pipeline).classes[name]
         module_class = getattr(importlib.import_module(library), class_name)
         with torch.device(device):
-            if library == "diffusers":
+            if library.startswith("diffusers"):
                 network = module_class.from_config(dict(values))
             else:
                 network = module_class(module_class.config_class(**values))
@@ -209,4 +216,4 @@ def official_networks(modality: Modality, repo_id: str) -> dict[str, nn.Module]:
     """
     if repo_id not in OFFICIAL:
         raise MissingPart(f"found no configuration of {repo_id}, expected one of {', '.join(OFFICIAL)}")
-    return build_networks(modality, OFFICIAL[repo_id])
+    return build_networks(modality, OFFICIAL[repo_id], pipeline=PIPELINES.get(repo_id))

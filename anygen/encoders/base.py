@@ -1,4 +1,4 @@
-"""What every encoder offers: any modality in, one unit-norm vector per item out."""
+"""What every encoder offers: any modality in, one unit-norm vector per item out, or its patch tokens."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Encoder(Protocol):
 
     def encode(self, modality: Modality, inputs: Tensor) -> Tensor:
         """Encode prepared inputs of one modality into (N, embed_dim) float32 of unit norm."""
+        ...
+
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Encode prepared media into their patch tokens (N, L, embed_dim) float32, each of unit norm."""
         ...
 
 

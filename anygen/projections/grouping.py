@@ -8,6 +8,8 @@ those of NExT-GPT's later checkpoints.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -187,6 +189,9 @@ class GroupingProjection(nn.Module):
     At the published sizes (1024 to 512 to 4096, 8 heads) it has 53,144,912 parameters; the paper's table says
     28 M.
     """
+
+    takes_tokens: ClassVar[bool] = True
+    """It reads the encoder's patch tokens, not its pooled vectors."""
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from anygen.errors import BadArgument
@@ -13,6 +15,9 @@ class InputProjection(nn.Module):
     With `num_tokens=1` the layout is the published one: `linear.weight` (llm_dim, encoder_dim) and
     `linear.bias` (llm_dim,), 4,198,400 parameters at 1024 to 4096.
     """
+
+    takes_tokens: ClassVar[bool] = False
+    """It reads one pooled vector an item."""
 
     def __init__(self, *, encoder_dim: int, llm_dim: int, num_tokens: int = 1) -> None:
         """Make the layer.

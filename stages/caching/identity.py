@@ -56,7 +56,8 @@ def identity(stage: str, config: Any) -> dict[str, Any]:
     wanted = {"encoder", "tokenizer", "settings"} if stage == "encoder-alignment" else folders.keys()
     if stage == "encoder-alignment" and parts.system is not None:
         wanted = {"encoder", "features", "tokenizer"}
-    found |= {f"weights.{name}": _hashed(files) for name, files in folders.items() if name in wanted}
+    kept = {name for name in folders if name in wanted or name.partition("/")[0] in wanted}
+    found |= {f"weights.{name}": _hashed(files) for name, files in folders.items() if name in kept}
     return found
 
 
@@ -75,13 +76,7 @@ def _weights(parts: Parts) -> dict[str, dict[str, Path]]:
     if parts.model is not None:
         root = resolve(parts.model)
         config = read_config(root)
-        names: dict[str, Any] = {
-            "encoder": config.encoder, "llm": config.llm, "adapter": config.adapter,
-            "input_projection": config.input_projection,
-            **{f"output_projections/{m}": part for m, part in config.output_projections.items()},
-            **{f"decoders/{m}": part for m, part in config.decoders.items()},
-        }  # fmt: skip
-        found = {n: _files(part_folder(root, n, p)) for n, p in names.items() if p is not None}
+        found = {n: _files(part_folder(root, n, p)) for n, p in config.parts().items()}
         found["tokenizer"] = _files(root / "tokenizer")
         return found | {"settings": {"config.json": root / "config.json"}}
     assert parts.system is not None

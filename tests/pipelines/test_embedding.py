@@ -72,10 +72,10 @@ def test_every_modality_gives_unit_vectors(folder: Path) -> None:
 
 def test_towers_are_loaded_when_asked_for(folder: Path) -> None:
     pipeline = EmbeddingPipeline.from_pretrained(folder)
-    assert not pipeline._towers
+    assert not pipeline._encoder._loaded
     pipeline.embed(text="a red star")
     pipeline.embed(video=media()["video"], image=media()["image"])
-    assert list(pipeline._towers) == ["text", "vision"]
+    assert list(pipeline._encoder._loaded) == [("text",), ("vision",)]
 
 
 def test_chunks_and_single_items_change_nothing(folder: Path, tmp_path: Path) -> None:

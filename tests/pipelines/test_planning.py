@@ -11,8 +11,9 @@ from anygen.checkpoints.inspection import count_parameters
 from anygen.errors import BadArgument, LimitExceeded
 from anygen.modality import Modality
 from anygen.pipelines.any_to_any import AnyGenPipeline
-from anygen.pipelines.planning import RUNTIME, parse_budget, plan
+from anygen.pipelines.planning import parse_budget, plan
 from anygen.pipelines.residency import Cost, Ledger, Residency
+from anygen.pipelines.sizes import RUNTIME
 
 
 def test_budgets_are_read() -> None:

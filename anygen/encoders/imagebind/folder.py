@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from anygen.config import from_json, to_json
-from anygen.errors import CheckpointCorrupt, MissingPart, WeightsMismatch
+from anygen.errors import CheckpointCorrupt, MissingPart
 from anygen.modality import Modality
 
+from ..weights import check_weights, read_tensors
 from .config import ImageBindConfig
 from .model import ImageBindModel
 from .preprocess import ImageBindProcessor
@@ -87,8 +86,9 @@ def load_encoder(
     config = load_config(folder)
     with torch.device("meta"):
         model = ImageBindModel(config, modalities)
-    weights = _read_towers(folder / WEIGHTS_FILE, tuple(model.modality_trunks), dtype)
-    _check(weights, model.state_dict())
+    towers = frozenset(model.modality_trunks)  # a key names its tower second: `modality_trunks.audio....`
+    weights = read_tensors(folder, lambda key: key.split(".")[1] in towers, dtype)
+    check_weights(weights, model.state_dict(), folder.name)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 
@@ -98,35 +98,3 @@ def load_processor(folder: Path) -> ImageBindProcessor:
     config = load_config(folder)
     tokenizer = TextTokenizer.from_folder(folder, config.text) if config.text else None
     return ImageBindProcessor(config, tokenizer)
-
-
-def _read_towers(path: Path, towers: tuple[str, ...], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors of these towers alone; a key names its tower second (`modality_trunks.audio....`)."""
-    if not path.is_file():
-        raise MissingPart(f"Found no {path.name} in {path.parent.name}; expected the encoder's weights.")
-    try:
-        with safe_open(str(path), "pt") as file:
-            keys = [key for key in list(file.keys()) if key.split(".")[1] in towers]
-            tensors = {key: file.get_tensor(key) for key in keys}
-    except (SafetensorError, IndexError):
-        raise CheckpointCorrupt(
-            f"Found a {path.name} that cannot be read; expected safetensors. Fetch it again."
-        ) from None
-    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
-
-
-def _check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or unknown:
-        what = f"no {missing[0]}" if missing else f"the unknown {unknown[0]}"
-        raise WeightsMismatch(
-            f"Found {what} ({len(missing)} missing, {len(unknown)} unknown keys); "
-            f"expected the {len(expected)} keys of the configuration. "
-            f"Check that {WEIGHTS_FILE} belongs to {CONFIG_FILE}."
-        )
-    for key, value in expected.items():
-        if found[key].shape != value.shape:
-            raise WeightsMismatch(
-                f"Found {key} of shape {tuple(found[key].shape)}; expected {tuple(value.shape)}. "
-                f"Check that {WEIGHTS_FILE} belongs to {CONFIG_FILE}."
-            )

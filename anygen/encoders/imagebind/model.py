@@ -79,6 +79,10 @@ class ClassTokenHead(nn.Sequential):
         """Map trunk tokens (B, L, D) to (B, embed_dim)."""
         return super().forward(tokens[:, 0])
 
+    def patches(self, tokens: Tensor) -> Tensor:
+        """Map trunk tokens (B, L, D) to (B, L - 1, embed_dim): the same of all but the class token."""
+        return super().forward(tokens[:, 1:])
+
 
 class EndTokenHead(nn.Module):
     """Norm of the token at the end of the text, and the projection into the shared space."""
@@ -150,6 +154,28 @@ class ImageBindModel(nn.Module):
         vectors = F.normalize(self._pooled(modality, inputs).float(), dim=-1)
         return vectors[:, 0] if vectors.shape[1] == 1 else F.normalize(vectors.mean(dim=1), dim=-1)
 
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Encode media into their patch tokens in the shared space.
+
+        Args:
+            modality: What the inputs are; not text.
+            inputs: One of the shapes in `INPUT_NDIM`; the tokens of several clips stand in a row.
+
+        Returns:
+            (N, L, embed_dim) float32, each of unit norm, without class tokens and scale.
+
+        Raises:
+            MissingPart: The tower is not built.
+            BadArgument: Texts, or inputs of a shape that the tower cannot take.
+        """
+        if modality is Modality.TEXT:
+            raise BadArgument("Found texts; expected media, since patch tokens are asked for. Encode them.")
+        trunk, clips = self._trunk(modality, inputs)
+        head = self.modality_heads[TOWER[modality]]
+        assert isinstance(head, ClassTokenHead)
+        tokens = F.normalize(head.patches(trunk).float(), dim=-1)
+        return tokens.unflatten(0, (-1, clips)).flatten(1, 2)
+
     def forward(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
         """Published outputs: per clip normalised and scaled, then the plain mean over clips.
 
@@ -170,6 +196,22 @@ class ImageBindModel(nn.Module):
 
     def _pooled(self, modality: Modality, inputs: Tensor) -> Tensor:
         """Head outputs (N, S, embed_dim) before any normalisation."""
+        if modality is Modality.TEXT:
+            self._check(modality, inputs)
+            return self._pooled_text(inputs)[:, None]
+        tokens, clips = self._trunk(modality, inputs)
+        return self.modality_heads[TOWER[modality]](tokens).unflatten(0, (-1, clips))
+
+    def _trunk(self, modality: Modality, inputs: Tensor) -> tuple[Tensor, int]:
+        """Trunk tokens (N * S, L, D) of media, and the number S of clips."""
+        self._check(modality, inputs)
+        name = TOWER[modality]
+        clips = inputs.shape[1] if inputs.ndim >= 5 else 1
+        x = inputs.flatten(0, 1) if inputs.ndim >= 5 else inputs
+        dtype = next(self.modality_trunks[name].parameters()).dtype
+        return self.modality_trunks[name](self.modality_preprocessors[name](x.to(dtype))), clips
+
+    def _check(self, modality: Modality, inputs: Tensor) -> None:
         name = TOWER[modality]
         if name not in self.modality_trunks:
             raise MissingPart(
@@ -177,14 +219,6 @@ class ImageBindModel(nn.Module):
                 "Name the modality when the model is built."
             )
         _check_shape(modality, inputs)
-        if modality is Modality.TEXT:
-            return self._pooled_text(inputs)[:, None]
-        clips = inputs.shape[1] if inputs.ndim >= 5 else 1
-        x = inputs.flatten(0, 1) if inputs.ndim >= 5 else inputs
-        head = self.modality_heads[name]
-        dtype = next(self.modality_trunks[name].parameters()).dtype
-        pooled = head(self.modality_trunks[name](self.modality_preprocessors[name](x.to(dtype))))
-        return pooled.unflatten(0, (-1, clips))
 
     def _pooled_text(self, input_ids: Tensor) -> Tensor:
         context = self.modality_preprocessors["text"].get_parameter("pos_embed").shape[1]

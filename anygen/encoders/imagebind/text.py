@@ -56,14 +56,7 @@ class TextTokenizer:
         return rows
 
     def _clean(self, text: str) -> str:
-        if not isinstance(text, str):
-            raise BadText(f"Found {type(text).__name__}; expected a string.")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise BadText(
-                "Found a lone surrogate in a text; expected valid Unicode. Decode the bytes anew."
-            ) from None
+        check_text(text)
         if not self.config.clean:
             return text
         text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
@@ -89,6 +82,22 @@ class TextTokenizer:
             f"Found no {TOKENIZER_FILE}, {' or '.join(MERGES_FILES)} beside the encoder; "
             "expected CLIP's vocabulary. Copy one of them there (open_clip_torch ships it)."
         )
+
+
+def check_text(text: object) -> None:
+    """Raise BadText for something that is not a string, or that holds a lone surrogate.
+
+    Args:
+        text: what was given.
+    """
+    if not isinstance(text, str):
+        raise BadText(f"Found {type(text).__name__}; expected a string.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadText(
+            "Found a lone surrogate in a text; expected valid Unicode. Decode the bytes anew."
+        ) from None
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from anygen.modality import GENERATED, Modality
 
@@ -89,7 +89,7 @@ _FORMS: dict[Kind, Callable[[Sequence[Turn], Path], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def _comes_in(part: Part, modality: Modality) -> bool:
+def _comes_in(part: Part, modality: Modality) -> TypeGuard[MediaIn]:
     return isinstance(part, MediaIn) and part.modality is modality
 
 
