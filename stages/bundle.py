@@ -50,6 +50,7 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("input-refine", "instruction-tuning"),
     ("words-refine", "instruction-tuning"),
     ("words-last", "instruction-tuning"),
+    ("last-refine", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -77,7 +78,8 @@ WHAT: dict[str, str] = {
     "output-refine": "output projections, anew",
     "input-refine": "input projection, on films",
     "words-refine": "LoRA, on more wordings",
-    "words-last": "the same, to the end",
+    "words-last": "the same, on more still",
+    "last-refine": "LoRA and input projection, to the end",
 }
 
 DECODER_RUNS: dict[Modality, str] = {
@@ -87,7 +89,7 @@ DECODER_RUNS: dict[Modality, str] = {
 }
 """The run whose result is the decoder of a modality."""
 
-SYSTEM_RUNS: tuple[str, ...] = ("words-last",)
+SYSTEM_RUNS: tuple[str, ...] = ("last-refine",)
 """Runs of which the mean is the system (see `averaging`)."""
 
 
