@@ -36,6 +36,7 @@ def content_key(modality: Modality, medium: Any) -> str | None:
     Returns:
         Hexadecimal, or None for something else than a media object.
     """
+    shape: tuple[object, object]
     if isinstance(medium, Image.Image):
         shape, data = (medium.mode, medium.size), medium.tobytes()
     elif type(medium) in _ARRAYS:
