@@ -310,11 +310,21 @@ def _build_model(
         output_projections=projections,
     )
     if config.start is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            mean = Path(folder) / "mean"
-            mean_result([Path(config.start), *map(Path, config.averaged_with)], mean)
-            load_trained(model, mean, outputs=not config.fresh_outputs)
+        _load_start(model, config)
     return model
+
+
+def _load_start(model: AnyGenModel, config: SystemConfig) -> None:
+    """Load the start of a run, or the mean of it and of others."""
+    assert config.start is not None
+    start, outputs = Path(config.start), not config.fresh_outputs
+    if not config.averaged_with:
+        load_trained(model, start, outputs=outputs)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        mean = Path(folder) / "mean"
+        mean_result([start, *map(Path, config.averaged_with)], mean)
+        load_trained(model, mean, outputs=outputs)
 
 
 def save_trained(model: AnyGenModel, folder: Path) -> None:
