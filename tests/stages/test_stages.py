@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_encoder
 from torch import nn
 
@@ -203,6 +204,15 @@ def test_the_three_alignment_runs_train_exactly_what_they_say_and_feed_one_anoth
     assert {n.split(".")[1] for n in trained} == {"llm", "output_projections", "input_projection"}
     assert all(".lora_" in n or n.endswith(".rows") for n in trained if ".llm." in n)
     assert (third / "adapter" / "adapter_model.safetensors").exists()
+
+    again = {**system, "start": str(third), "averaged_with": [str(third)], "fresh_outputs": True}
+    last = build_stage("instruction-tuning", {"system": again, "trains": ["output_projections"]})
+    assert {n.split(".")[1] for n in names(last)} == {"output_projections"}
+    kept = load_file(third / "input_projection.safetensors")["linear.weight"]
+    assert torch.equal(last.modules()["model"].input_projection.linear.weight, kept)
+    replaced = load_file(third / "output_projections" / "image.safetensors")["query_embs"]
+    fresh = last.modules()["model"].output_projections["image"].query_embs
+    assert not torch.equal(fresh, replaced), "fresh output projections are the old ones"
 
 
 def test_features_of_another_encoder_are_refused(system: dict[str, Any], tmp_path: Path) -> None:
