@@ -139,15 +139,15 @@ def _ended(pid: int) -> int | None:
 def kill_at_random(
     pid: int, folder: Path, rng: np.random.Generator, seconds: float, *, in_save: bool
 ) -> bool:
-    """Send SIGKILL at a random moment, or as soon as a save is seen; False when the run ended before."""
+    """Send SIGKILL at a random moment, or at one inside a save; False when the run ended before.
+
+    A save lasts milliseconds: the process is stopped first, and goes on when its save has ended meanwhile.
+    """
     until = time.monotonic() + float(rng.uniform(0.0, seconds))
     drafts = folder / "checkpoints"
     while (status := _ended(pid)) is None:
         late = time.monotonic() >= until
-        saving = in_save and late and any(name.startswith(".tmp-") for name in _names(drafts))
-        if saving or (late and not in_save):
-            if saving:
-                time.sleep(float(rng.uniform(0, 0.004)))
+        if late and (not in_save or (_saving(drafts) and _stopped_in_save(pid, drafts, rng))):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return True
@@ -157,11 +157,23 @@ def kill_at_random(
     return False
 
 
-def _names(folder: Path) -> list[str]:
+def _stopped_in_save(pid: int, drafts: Path, rng: np.random.Generator) -> bool:
+    """Stop the process a moment later; whether it is in a save then. If not, it goes on."""
+    time.sleep(float(rng.uniform(0, 0.004)))
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if _saving(drafts):
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
+
+
+def _saving(drafts: Path) -> bool:
+    """Whether a half-written checkpoint lies there."""
     try:
-        return os.listdir(folder)
+        return any(name.startswith(".tmp-") for name in os.listdir(drafts))
     except FileNotFoundError:
-        return []
+        return False
 
 
 def crash(
@@ -194,7 +206,7 @@ def crash(
         if count.kills < kills:
             if kill_at_random(pid, life, rng, seconds * 0.8, in_save=count.kills % 2 == 0):
                 count.kills += 1
-                count.in_save += any(name.startswith(".tmp-") for name in _names(life / "checkpoints"))
+                count.in_save += _saving(life / "checkpoints")
                 continue
         else:
             _wait(pid)

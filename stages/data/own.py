@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,8 @@ def mixture(
 def split_records(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
     """Split by a hash of what the entries are about, so that no held-out medium is trained on.
 
+    A folder of data that moves to another place or machine is split alike.
+
     Args:
         records: All of them.
         share: How many are held out; entries that share a medium, over others as well, go together.
@@ -154,7 +157,10 @@ def split_records(records: Sequence[Record], share: float, seed: int) -> tuple[l
 
 
 def _groups(records: Sequence[Record]) -> list[str]:
-    """A name for each record, the same for those that share a medium (union of sets)."""
+    """A name for each record, the same for those that share a medium (union of sets).
+
+    Names are relative to the file that a group is first found in.
+    """
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -170,4 +176,8 @@ def _groups(records: Sequence[Record]) -> list[str]:
         for key in keys[1:]:
             parent[max(root(key), root(keys[0]))] = min(root(key), root(keys[0]))
         firsts.append(keys[0])
-    return [root(key) for key in firsts]
+    names: dict[str, str] = {}
+    for record, key in zip(records, firsts, strict=True):
+        here = os.path.dirname(os.path.abspath(record.place.file))
+        names.setdefault(root(key), os.path.relpath(os.path.abspath(root(key)), here))
+    return [names[root(key)] for key in firsts]

@@ -103,13 +103,13 @@ def test_training_skips_nothing(manifest: Path) -> None:
         load_records([source])
 
 
-def record(number: int, *keys: str) -> Record:
+def record(number: int, *keys: str, file: str = "x") -> Record:
     from anygen.modality import Modality
     from anygen.stages.data.records import MediaIn
     from anygen.stages.data.sources import FileSource
 
     media = tuple(MediaIn(Modality.IMAGE, FileSource(key)) for key in keys)
-    return caption_record(Place("x", number), media, f"caption {number}")
+    return caption_record(Place(file, number), media, f"caption {number}")
 
 
 def test_the_split_keeps_entries_of_one_medium_together() -> None:
@@ -121,6 +121,16 @@ def test_the_split_keeps_entries_of_one_medium_together() -> None:
     assert split_records(records, 0.2, seed=3) == (training, held_out)
     assert split_records(records, 0.2, seed=4)[1] != held_out
     assert split_records(records, 0.0, seed=3)[1] == []
+
+
+def test_a_folder_that_moves_is_split_alike() -> None:
+    def held_out(folder: str) -> list[int]:
+        media = [(i, f"{folder}/photos/{i}.png") for i in range(50)]
+        records = [record(i, key, file=f"{folder}/x.jsonl") for i, key in media]
+        records += [record(100 + i, file=f"{folder}/x.jsonl") for i in range(50)]
+        return [r.place.line for r in split_records(records, 0.2, seed=0)[1]]
+
+    assert held_out("/here") == held_out("/some/where/else")
 
 
 def test_data_that_the_stage_cannot_use_is_refused(manifest: Path, caplog: pytest.LogCaptureFixture) -> None:
