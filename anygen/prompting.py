@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from .chat_templates import TEMPLATES, ChatTemplate
 from .errors import BadArgument, LimitExceeded
 from .messages import MediaPart, TextPart
 from .modality import MEDIA_INPUTS, Modality
@@ -22,62 +23,6 @@ from .tokens import PlainText, SignalTokens
 
 IGNORED = -100
 """Label of a position that no loss is taken at, as in `torch.nn.functional.cross_entropy`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatTemplate:
-    """How turns are written. Every text of a turn stands after one space and without spaces at its end."""
-
-    system: str = ""
-    """What stands first unless the conversation has its own system message."""
-    system_end: str = ""
-    """What follows a system text, if there is one."""
-    opening: str = ""
-    """What follows the system text, or begins the prompt where there is none."""
-    user_prefix: str
-    """What stands before a user's turn."""
-    assistant_prefix: str
-    """What stands before an assistant's turn, and ends a generation prompt."""
-    assistant_end: str = ""
-    """Text that ends an assistant's turn; learned."""
-    ends_with_eos: bool = True
-    """Whether eos ends an assistant's turn; learned."""
-    stop: tuple[str, ...] = ()
-    """Texts at which generation ends, for models that learned no eos."""
-    requests: bool = True
-    """Whether users' words are written; without them media stand right before the answer."""
-
-
-_VICUNA = ChatTemplate(
-    system=(
-        "A chat between a curious user and an artificial intelligence assistant. "
-        "The assistant gives helpful, detailed, and polite answers to the user's questions."
-    ),
-    user_prefix=" USER:",
-    assistant_prefix=" ASSISTANT:",
-)
-
-TEMPLATES: dict[str, ChatTemplate] = {
-    "vicuna": _VICUNA,
-    "vicuna_v1": _VICUNA,
-    "vicuna_v0": ChatTemplate(
-        system_end="\n",
-        opening="###",
-        user_prefix=" Human:",
-        assistant_prefix="\n### Assistant:",
-        assistant_end="\n###",
-        ends_with_eos=False,
-        stop=("###",),
-    ),
-    "toybox": ChatTemplate(system_end="\n", user_prefix="Q:", assistant_prefix="\nA:"),
-    "plain": ChatTemplate(
-        user_prefix="", assistant_prefix="", assistant_end="\n", ends_with_eos=False, stop=("\n",),
-        requests=False,
-    ),
-}  # fmt: skip
-"""Templates by name: FastChat's for Vicuna 1.1 and 1.5, the published NExT-GPT weights' (Vicuna 0, no system
-text), a short one for small models, and that of LLaVA's first stage (arXiv 2304.08485, section 4.2): media,
-then the caption, no words of a user."""
 
 
 @dataclass(frozen=True)
@@ -367,6 +312,9 @@ class _Writer:
         if modality not in MEDIA_INPUTS:
             raise BadArgument(f"found a slot for {modality}, expected one of {', '.join(MEDIA_INPUTS)}")
         tokens, length = self._builder.tokens, self._builder.num_slot_tokens
+        name = self._builder.template.media_names.get(modality)
+        if name is not None:
+            self.text(f" {name}")
         self._flush()
         start = len(self._ids) + 1
         self._slots.append(Placed(modality=modality, start=start, length=length, item=item))

@@ -6,7 +6,7 @@ generation loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .data.model import Parts
 from .data.own import DataConfig
 from .data.scores import caption_scores, signal_scores
 from .dialogue_data import filled, seen_turns, shouted
+from .harder import blurred, drop_words
 from .pretraining.language_model import exact_answers
 from .signals import distance_losses, mean_distances
 from .system import Group, SystemConfig, ensure_lora, toybox_seed
@@ -55,6 +56,13 @@ class InstructionConfig:
     """Share of the toybox's dialogues whose user puts idle words into a request."""
     shouted: float = 0.0
     """Share of the toybox's dialogues whose user types in capitals, beyond the few that do anyway."""
+    hidden: float = 0.0
+    """Share of an answer's words that the model does not see when it goes on (`harder.drop_words`)."""
+    moved: float = 0.0
+    """Share of the toybox's media whose vectors are another shape's or color's (`MediaFeatures.moved`)."""
+    blurred: float = 0.0
+    """Norm of Gaussian noise on the media's vectors, which have norm 1: what is read off them then changes
+    slowly between them, and so is right on pairs that were never shown."""
     trains: tuple[TrainablePart, ...] = ("lora", "input_projection", "output_projections", "signal_rows")
     """What trains; the rest stays as the stage before left it."""
 
@@ -90,14 +98,28 @@ class InstructionStage:
         groups_rng = np.random.default_rng((42, int(indices[0])))
         if self.data is not None:
             prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
-            return self.system.grouped(prompts, groups_rng, parts=4)
+            return self._harder(self.system.grouped(prompts, groups_rng, parts=4), groups_rng)
         conversations = []
         for index in indices:
             rng = np.random.default_rng((toybox_seed(self.config.system), 41, int(index)))
             turns = seen_turns(self._dialogue(rng))
             turns = filled(turns, rng) if rng.random() < self.config.filled else turns
             conversations.append(shouted(turns) if rng.random() < self.config.shouted else turns)
-        return self.system.groups(conversations, groups_rng, parts=4)
+        groups = self.system.groups(conversations, groups_rng, parts=4, moved=self.config.moved)
+        return self._harder(groups, groups_rng)
+
+    def _harder(self, groups: list[Group], rng: np.random.Generator) -> list[Group]:
+        """The same with the configured noise on vectors and share of the answers' words hidden."""
+        config, builder = self.config, self.system.builder
+        if config.blurred:
+            groups = [replace(group, vectors=blurred(group.vectors, config.blurred, rng)) for group in groups]
+        if not config.hidden:
+            return groups
+        kept, pad = (*builder.tokens.new_ids, builder.tokenizer.eos_token_id), builder.pad_id
+        return [
+            replace(g, prompts=drop_words(g.prompts, config.hidden, rng, kept=kept, hidden=pad))
+            for g in groups
+        ]
 
     def _dialogue(self, rng: np.random.Generator) -> Dialogue:
         """One of the mixture, or of a direction that gets more."""
