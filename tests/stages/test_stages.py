@@ -165,7 +165,8 @@ def test_spatial_layers_go_on_alone_and_come_back(parts: dict[str, Path], tmp_pa
 
 def test_captions_leave_out_shape_or_color(parts: dict[str, Path], tmp_path: Path) -> None:
     stage = build_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path, apart=1.0, unconditional=0.0))
-    captions = [text for _ in range(8) for text in stage.batch(np.arange(8))["captions"]]
+    scenes = np.arange(len(stage.scenes))
+    captions = [text for _ in range(16) for text in stage.batch(scenes)["captions"]]
     named = [{k: v for k, v in read_text(text).items() if v is not None} for text in captions]
     assert all(len(a) == 1 or not {"shape", "color"} <= a.keys() for a in named)
     assert any("shape" in a for a in named) and any("color" in a for a in named)
