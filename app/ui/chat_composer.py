@@ -52,7 +52,7 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
         if draft:
             st.session_state[INPUT] = draft
         sent = st.chat_input(
-            "Answering. A new message stops it." if answering else "Ask for a picture, a sound, a video...",
+            "A new message stops this answer" if answering else "Say what you want, or drop files",
             key=INPUT,
             accept_file="multiple",
             file_type=list(EXTENSIONS),

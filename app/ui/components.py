@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from anygen.app.store import MediaRecord
 from anygen.errors import AnyGenError
@@ -100,6 +101,19 @@ def show_media(
         st.video(str(path), format="video/mp4", loop=True, autoplay=autoplay, muted=autoplay, alt=alt)
     else:
         st.image(_picture(modality, str(path)), width=width, alt=alt)  # type: ignore[arg-type]
+
+
+def tile(modality: str, key: str) -> DeltaGenerator:
+    """A square place for one medium, so that cards side by side are alike.
+
+    Args:
+        modality: what will stand in it; pictures and clips fill it.
+        key: unique on the page.
+
+    Returns:
+        A container to enter.
+    """
+    return st.container(key=f"tile_{modality}_{key}", gap="xsmall")
 
 
 def media_card(

@@ -14,6 +14,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from anygen.app.ui.services import close_services, warm_up
+from anygen.app.ui.upload_replies import keep_upload_replies
 from anygen.app.ui.workspace import WorkspaceCookie
 
 
@@ -34,4 +35,5 @@ async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
         close_services()
 
 
+keep_upload_replies()
 app = st.App(Path(__file__).with_name("main.py"), lifespan=lifespan, middleware=[Middleware(WorkspaceCookie)])

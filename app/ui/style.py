@@ -21,7 +21,7 @@ CSS = """
 .ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
   font-size: 2.4rem; font-weight: 600;
   text-align: center; line-height: 1.15; margin: 7vh 0 0; padding: 0; }
-.st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
+.st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; text-wrap: balance; }
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
 .st-key-examples button p { white-space: normal; }
@@ -40,6 +40,14 @@ CSS = """
 [class*="st-key-variation_"] img, .ag-preview { width: 100%; border-radius: .5rem; image-rendering: auto; }
 [class*="st-key-medium_"], [class*="st-key-live_"] > div { max-width: 100%; }
 [class*="st-key-medium_"] video, [class*="st-key-input_"] video { border-radius: .5rem; max-width: 100%; }
+[class*="st-key-tile_"] { aspect-ratio: 1; justify-content: center; overflow: hidden; padding: .6rem;
+  border-radius: .5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
+[class*="st-key-tile_"] img, [class*="st-key-tile_"] video { max-height: 100%; object-fit: contain; }
+:is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
+  [class*="st-key-tile_thermal"]) { padding: 0; }
+:is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
+  [class*="st-key-tile_thermal"]) :is(img, video) { width: 100%; aspect-ratio: 1; }
+[class*="st-key-tile_text"] p { font-size: 1.15rem; text-align: center; overflow-wrap: anywhere; }
 .ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }
@@ -58,7 +66,9 @@ CSS = """
 .st-key-composer_bar button { min-height: 2.1rem; }
 .st-key-outputs_label p { white-space: nowrap; }
 .st-key-world p { font-size: .78rem; text-align: center; }
+[data-testid="stStatusWidget"] button { display: none; }  /* its Stop leaves half a page */
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
+[data-testid="stBaseButton-primary"] { color: light-dark(#ffffff, #15161a); }  /* on either primary */
 button:focus-visible, a:focus-visible,
   [role="radio"]:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
   outline-offset: 2px; }
