@@ -48,6 +48,15 @@ WATCH = """said => {
 }"""
 """Notes what the live answer says and which steps its bars tell, as the page changes."""
 
+DIALOG = "[role=dialog]:not([data-testid=stPopoverBody])"
+"""A dialog over the page; popovers have the same role."""
+
+MOVED = """() => {
+  const medium = told => told && told.split(' ')[0];
+  return window.steps.some((told, place) => medium(told) === medium(window.steps[place - 1]));
+}"""
+"""Whether a bar was seen to move from one step to another."""
+
 BRIGHTNESS = """getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor
   .match(/\\d+/g).slice(0, 3).reduce((sum, x) => sum + Number(x), 0) / 3"""
 """Of the page's background, 0 to 255."""
@@ -161,6 +170,12 @@ class ChatPage:
         """Wait until the server has drawn the page to its end."""
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
+    def wait_look(self) -> None:
+        """Wait until the idle page has asked how the engine is, which it does again and again."""
+        self.wait_idle()
+        self.page.locator("[data-testid=stApp][data-test-script-state=running]").wait_for()
+        self.wait_idle()
+
     def scheme(self, name: str) -> None:
         """Choose the theme System, Light or Dark."""
         self.page.get_by_test_id("stMainMenu").get_by_role("button").first.click()
@@ -226,7 +241,8 @@ class ChatPage:
 
     @property
     def stop_button(self) -> Any:
-        return self.page.locator('[class*="st-key-stop_"] button')
+        """The one that ends an answer; a redraw may show its forerunner beside it for a moment."""
+        return self.page.locator('[class*="st-key-stop_"] button').first
 
     def wait_answers(self, count: int) -> Any:
         """Wait until so many answers are finished; the last one."""
@@ -245,6 +261,7 @@ class ChatPage:
 
         bar = self.page.locator(".st-key-composer_bar")
         for name in names:
+            self.wait_idle()
             pill = bar.get_by_role("button", name=name)
             wanted = "false" if pill.get_attribute("aria-pressed") == "true" else "true"
             pill.click()
@@ -252,7 +269,8 @@ class ChatPage:
 
     def open_settings(self) -> Any:
         """Open the settings; their popover."""
-        self.page.get_by_role("button", name="Settings").click()
+        self.wait_idle()
+        self.page.locator(".st-key-settings_popover button").click()
         settings = self.page.get_by_test_id("stPopoverBody")
         settings.wait_for()
         return settings

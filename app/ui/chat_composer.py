@@ -54,8 +54,7 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
         sent = st.chat_input(
             "A new message stops this answer" if answering else "Say what you want, or drop files",
             key=INPUT,
-            accept_file="multiple",
-            file_type=list(EXTENSIONS),
+            accept_file="multiple",  # of any type: what is no good gets a sentence, not just a red mark
             accept_audio=True,
             max_chars=MOST_CHARACTERS,
         )

@@ -135,8 +135,10 @@ def media_card(
     """
     with st.container(border=True, key=f"card_{record.modality}_{key}", gap="xsmall"):
         show_media(record.modality, record.path, alt=alt, autoplay=autoplay)
+        if not Path(record.path).is_file():
+            return
         st.caption(f"{ICONS[record.modality]} {describe_settings(record.modality, record.settings)}")
-        if actions and Path(record.path).is_file():
+        if actions:
             with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"bar_{key}"):
                 use_button(record.id, key=key)
                 download_medium(record, key=key)
@@ -163,8 +165,12 @@ def use_button(media_id: str, *, key: str) -> None:
 
 
 def _stage_and_say(media_id: str) -> None:
+    name = NAMES[media_id.split("-")[0]]
+    if not records_of([media_id]):
+        st.toast(f"This {name} was deleted.", icon=":material/hide_image:")
+        return
     stage_input(media_id)
-    st.toast(f"The {NAMES[media_id.split('-')[0]]} is attached to your next message.")
+    st.toast(f"The {name} is attached to your next message.")
 
 
 def download_medium(record: MediaRecord, *, key: str) -> None:

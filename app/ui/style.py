@@ -48,6 +48,7 @@ CSS = """
 :is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
   [class*="st-key-tile_thermal"]) :is(img, video) { width: 100%; aspect-ratio: 1; }
 [class*="st-key-tile_text"] p { font-size: 1.15rem; text-align: center; overflow-wrap: anywhere; }
+[role="dialog"] :is(img, video) { max-height: 58vh; object-fit: contain; }
 .ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }

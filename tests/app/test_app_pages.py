@@ -268,6 +268,22 @@ def test_a_conversation_leaves_out_what_came_to_nothing() -> None:
     assert messages[1]["content"] == [words("fine"), {"type": "image", "media_id": "image-1"}]
 
 
+def test_a_chat_goes_on_without_what_was_deleted() -> None:
+    image, sound = ({"type": kind, "media_id": f"{kind}-1"} for kind in ("image", "audio"))
+    turns = [
+        turn("user", image),
+        turn("assistant", words("a ring")),
+        turn("user", sound, words("and this?")),
+        turn("assistant", words("here it is"), image),
+        turn("user", image, words("bigger")),
+    ]
+    messages = answerable(turns, gone={"image-1"})
+    assert [m["role"] for m in messages] == ["user", "assistant", "user"]
+    assert messages[0]["content"] == [sound, words("and this?")]
+    assert messages[1]["content"] == [words("here it is")]
+    assert messages[2]["content"] == [image, words("bigger")]  # what is asked about now must be there
+
+
 def test_a_chat_that_is_too_long_loses_its_oldest_turns() -> None:
     failed = types.Failed(sentence="the conversation takes 900 tokens; shorten it", code="limit_exceeded")
     assert is_too_long(failed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_driver import PATIENCE, ChatPage, visiting
+from app_driver import DIALOG, PATIENCE, ChatPage, visiting
 from hostile_files import hostile_files
 from playwright.sync_api import expect
 
@@ -41,7 +41,7 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
         cards.nth(number).get_by_text("Select", exact=True).click()
         expect(toolbar).to_contain_text(f"{number + 1} selected")
     page.get_by_role("button", name="Compare").click()
-    dialog = page.get_by_role("dialog")
+    dialog = page.locator(DIALOG)
     dialog.locator("img").nth(1).wait_for()
     expect(dialog.locator("table")).to_contain_text("Seed")
     maker.shot("gallery-compare")
