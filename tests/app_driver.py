@@ -253,6 +253,7 @@ class ChatPage:
             timeout=3 * PATIENCE,
         )
         self.wait_idle()
+        self.wait_painted()
         return self.answers.nth(count - 1)
 
     def choose_outputs(self, *names: str) -> None:

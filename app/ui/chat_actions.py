@@ -181,13 +181,13 @@ def stop(turn: str) -> None:
     runs().wait(turn, STOP_SECONDS)
 
 
-def toggle_seed(seed: int) -> None:
-    """Give all further answers the same seed; a second time lets each draw its own again.
+def lock_seed(seed: int, locked: bool) -> None:
+    """Give all further answers the same seed, or let each draw its own again.
 
     Args:
         seed: which.
+        locked: whether to.
     """
-    locked = not is_locked(seed)
     keep({"seed": seed, "locked": locked}, redraw=True)
     if locked:
         st.toast(f"Seed {seed} is locked for the next answers.")

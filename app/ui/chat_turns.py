@@ -237,8 +237,8 @@ def _seed(turn: Turn, seed: int) -> None:
         type="tertiary",
         help="Let the next answers draw new seeds" if locked else "Lock this seed for the next answers",
         key=f"lock_{turn.id}",
-        on_click=actions.toggle_seed,
-        args=(seed,),
+        on_click=actions.lock_seed,
+        args=(seed, not locked),
     )
 
 

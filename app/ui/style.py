@@ -48,8 +48,11 @@ CSS = """
 :is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
   [class*="st-key-tile_thermal"]) :is(img, video) { width: 100%; aspect-ratio: 1; }
 [class*="st-key-tile_text"] p { font-size: 1.15rem; text-align: center; overflow-wrap: anywhere; }
+:is([class*="st-key-medium_"], [class*="st-key-live_"], [class*="st-key-variation_"],
+  [class*="st-key-input_"], [class*="st-key-staged_"]) :is(img, video) {
+  aspect-ratio: auto 1; }  /* a place to load into: nothing below moves away from under a finger */
 [role="dialog"] :is(img, video) { max-height: 58vh; object-fit: contain; }
-.ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
+.ag-preview { display: block; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }
 [class*="st-key-branch_"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -78,7 +81,8 @@ button:focus-visible, a:focus-visible,
   [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
   .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
-  .st-key-outputs_label, .st-key-world { display: none; }
+  .st-key-world { display: none; }
+  .st-key-outputs_label { width: 100%; margin-bottom: -.4rem; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
 }
