@@ -57,6 +57,15 @@ MOVED = """() => {
 }"""
 """Whether a bar was seen to move from one step to another."""
 
+LAST = {
+    "chat": "[data-testid=stChatInput]",
+    "gallery": '[class*="st-key-gallery_card_"]',
+    "mixer": ".st-key-mixer_recipe_2",
+    "model": "h3:has-text('Licences')",
+    "toybox": ".st-key-toy_card_text",
+}
+"""What a page draws last when it is opened, but for more of the same."""
+
 BRIGHTNESS = """getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor
   .match(/\\d+/g).slice(0, 3).reduce((sum, x) => sum + Number(x), 0) / 3"""
 """Of the page's background, 0 to 255."""
@@ -159,15 +168,15 @@ class ChatPage:
         """Go to a page by its link."""
         self.page.get_by_role("link", name=name).first.click()
         self.page.locator("h1").filter(has_text=name).wait_for()
-        self.wait_idle()
+        self.page.locator(LAST[name.lower()]).first.wait_for()
 
     def goto(self, path: str) -> None:
         """Open a page by its address; the chat's is the root."""
         self.page.goto(f"{self.url}/{'' if path == 'chat' else path}")
-        self.wait_idle()
+        self.page.locator(LAST[path]).first.wait_for()
 
     def wait_idle(self) -> None:
-        """Wait until the server has drawn the page to its end."""
+        """Wait until nothing is drawn; the model's page, which looks twice as often, may never be idle."""
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
     def wait_look(self) -> None:
@@ -187,15 +196,17 @@ class ChatPage:
         self.page.wait_for_function(BRIGHTNESS + (" > 200" if name == "light" else " < 60"))
 
     def cut_off(self) -> list[str]:
-        """What of the whole page is cut off, once it is drawn."""
-        self.wait_idle()
+        """What of the whole page is cut off, once it is painted."""
         self.wait_painted()
         found: list[str] = self.page.evaluate(CUT_OFF)
         return found
 
     def wait_painted(self) -> None:
-        """Wait until all pictures and letters are there and the browser has painted twice."""
-        self.page.wait_for_function("[...document.images].every(image => image.complete)")
+        """Wait until all pictures, tables and letters are there and the browser has painted twice."""
+        self.page.wait_for_function(
+            """[...document.images].every(image => image.complete)
+              && !document.querySelector('[data-testid=stSkeleton]')"""
+        )
         self.page.evaluate(
             """() => document.fonts.ready.then(() => new Promise(done =>
               requestAnimationFrame(() => requestAnimationFrame(() => done()))))"""
@@ -292,6 +303,7 @@ class ChatPage:
         SHOTS.mkdir(parents=True, exist_ok=True)
         window = self.page.viewport_size
         if whole:
+            self.wait_painted()
             height = max(window["height"], self.page.evaluate(PAGE_HEIGHT))
             self.page.set_viewport_size({**window, "height": min(height, TALLEST)})
         self.wait_painted()

@@ -47,6 +47,7 @@ CSS = """
   [class*="st-key-tile_thermal"]) { padding: 0; }
 :is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
   [class*="st-key-tile_thermal"]) :is(img, video) { width: 100%; aspect-ratio: 1; }
+[class*="st-key-toy_card_"] > :last-child { margin-top: auto; }
 [class*="st-key-tile_text"] p { font-size: 1.15rem; text-align: center; overflow-wrap: anywhere; }
 :is([class*="st-key-medium_"], [class*="st-key-live_"], [class*="st-key-variation_"],
   [class*="st-key-input_"], [class*="st-key-staged_"]) :is(img, video) {

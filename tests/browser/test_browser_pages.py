@@ -101,7 +101,7 @@ def test_an_image_and_a_sound_are_mixed(maker: ChatPage, inputs: dict[str, Path]
     result.locator("img").wait_for(timeout=3 * PATIENCE)
     maker.wait_drawn(result.locator("img"))
     expect(result).to_contain_text("+1.1 image, +1 sound")
-    maker.wait_idle()
+    page.locator('[class*="st-key-near_scene_"] img').nth(3).wait_for(timeout=3 * PATIENCE)
     maker.shot("mixer", whole=True)
     result.get_by_role("button", name="Use in chat").click()
     page.locator('[class*="st-key-staged_image-"] img').first.wait_for()
@@ -129,6 +129,7 @@ def test_a_toybox_scene_is_drawn_and_asked_with(maker: ChatPage) -> None:
         maker.wait_drawn(page.locator(f".st-key-toy_card_{kind} img").first)
     assert 1.9 < maker.wait_playable(page.locator(".st-key-toy_card_audio audio")) < 2.3
     assert maker.wait_playable(page.locator(".st-key-toy_card_video video")) >= 1.0
+    expect(page.locator(".st-key-toy_card_text")).to_contain_text("shape: ring")
     page.get_by_test_id("stMain").evaluate("e => e.scrollTo(0, 0)")
     maker.shot("toybox", whole=True)
     page.locator(".st-key-toy_card_imu").get_by_role("button", name="Ask with this").click()
