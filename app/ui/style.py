@@ -83,6 +83,8 @@ button:focus-visible, a:focus-visible,
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
   .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
   .st-key-world { display: none; }
+  :is([class*="st-key-tile_text"], [class*="st-key-tile_audio"], [class*="st-key-tile_imu"]) {
+    aspect-ratio: auto; }  /* one below the other, nothing need be as high as its neighbour */
   .st-key-outputs_label { width: 100%; margin-bottom: -.4rem; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
