@@ -31,7 +31,7 @@ def test_the_gallery_filters_compares_downloads_uses_and_deletes(maker: ChatPage
     cards = page.locator('[class*="st-key-gallery_card_"]')
     expect(cards).to_have_count(4)
     page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop === 0")
-    assert _ragged(cards) == []
+    _wait_even(page, '[class*="st-key-gallery_card_"]')
     maker.shot("gallery", whole=True)
     page.locator(".st-key-gallery_kind").get_by_text("Image 2").click()
     expect(cards).to_have_count(2)
@@ -92,7 +92,7 @@ def test_an_image_and_a_sound_are_mixed(maker: ChatPage, inputs: dict[str, Path]
     page.get_by_text("Nearest in the toybox").wait_for(timeout=3 * PATIENCE)
     page.locator('[class*="st-key-near_scene_"] img').nth(3).wait_for(timeout=3 * PATIENCE)
     expect(page.locator(".st-key-mixer_similarity").get_by_test_id("stVegaLiteChart")).to_be_visible()
-    assert _ragged(cards) == []
+    _wait_even(page, '[class*="st-key-mix_card_"]')
     cards.first.get_by_role("slider").press("ArrowRight")
     page.get_by_text("The blend: 1.1 \u00d7 image + sound").wait_for()
 
@@ -198,10 +198,15 @@ def test_hostile_files_are_sentences_and_leave_nothing(server: Any, browser: Any
     assert _temporary(place) == []
 
 
-def _ragged(cards: Any) -> list[float]:
-    """Heights of cards that stand side by side, when they are not all the same."""
-    heights: list[float] = cards.evaluate_all("all => all.map(e => e.getBoundingClientRect().height)")
-    return heights if max(heights) - min(heights) > 2 else []
+def _wait_even(page: Any, cards: str) -> None:
+    """Wait until cards are drawn and all as high as their neighbours."""
+    page.wait_for_function(
+        """cards => {
+          const heights = [...document.querySelectorAll(cards)].map(e => e.getBoundingClientRect().height);
+          return Math.min(...heights) > 100 && Math.max(...heights) - Math.min(...heights) <= 2;
+        }""",
+        arg=cards,
+    )
 
 
 def _good(folder: Path) -> Path:
