@@ -6,20 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from anygen.modality import Modality
+from anygen.chat_templates import MEDIA_NAMES
 from anygen.prompting import SignalPart, SlotPart, TrainingTurn
 from anygen.toybox.captions import caption
 from anygen.toybox.dialogue_types import Dialogue, InputMedia, Part, Signal
-
-TOLD_AS: dict[Modality, str] = {
-    Modality.IMAGE: "picture",
-    Modality.VIDEO: "film",
-    Modality.AUDIO: "sound",
-    Modality.DEPTH: "depth map",
-    Modality.THERMAL: "heat map",
-    Modality.IMU: "motion trace",
-}
-"""How an attached medium is told in words, where a stage has no eyes yet."""
 
 NewPart = str | SlotPart | SignalPart | None
 
@@ -54,7 +44,7 @@ def told_turns(dialogue: Dialogue, rng: np.random.Generator, *, signals: bool) -
     def convert(part: Part) -> NewPart:
         if isinstance(part, InputMedia):
             words = caption(part.scene.revealed(part.modality), rng if rng.random() < 0.3 else None)
-            return f" ({TOLD_AS[part.modality]}: {words}) "
+            return f" ({MEDIA_NAMES[part.modality]}: {words}) "
         if isinstance(part, Signal):
             return SignalPart(part.modality, part) if signals else None
         return part

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+from anygen.chat_templates import TEMPLATES, ChatTemplate
 from anygen.config import GenerationConfig
 from anygen.errors import BadArgument, Cancelled, LimitExceeded, MissingPart, NonFinite
 from anygen.generation import Answer, AnswerFinished, SignalGroup, TextDelta, generate, sample, stream
@@ -17,7 +18,7 @@ from anygen.llm import TextPiece, add_lora, build_backbone, extend_vocabulary, l
 from anygen.modality import Modality
 from anygen.model import AnyGenModel
 from anygen.projections import InputProjection, OutputProjection
-from anygen.prompting import TEMPLATES, ChatTemplate, PromptBatch, PromptBuilder, SlotPart, TrainingTurn
+from anygen.prompting import PromptBatch, PromptBuilder, SlotPart, TrainingTurn
 from anygen.tokens import SignalTokens
 
 COUNTS = {Modality.IMAGE: 4, Modality.VIDEO: 5, Modality.AUDIO: 2}

@@ -8,13 +8,12 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from anygen.chat_templates import TEMPLATES, ChatTemplate
 from anygen.errors import BadArgument, LimitExceeded
 from anygen.messages import MediaPart, Message, TextPart
 from anygen.modality import Modality
 from anygen.prompting import (
     IGNORED,
-    TEMPLATES,
-    ChatTemplate,
     PromptBuilder,
     SignalPart,
     SlotPart,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anygen.chat_templates import MEDIA_NAMES
 from anygen.modality import GENERATED, Modality
 from anygen.prompting import SignalPart, SlotPart, TrainingTurn
 
-from ..dialogue_data import TOLD_AS
 from .records import MediaIn, MediaOut, Part, Place, Record
 
 DESCRIBE = (
@@ -85,7 +85,7 @@ def show(record: Record, rng: np.random.Generator, lead_ins: Mapping[Modality, s
     assert caption is not None
     media = [m for m in record.inputs if m.modality in GENERATED]
     kinds = list(dict.fromkeys(m.modality for m in media))
-    request = SHOW[rng.integers(len(SHOW))].format(" and a ".join(TOLD_AS[m] for m in kinds), caption)
+    request = SHOW[rng.integers(len(SHOW))].format(" and a ".join(MEDIA_NAMES[m] for m in kinds), caption)
     said = f"{lead_ins.get(kinds[0], '')} {caption}".strip()
     signals = tuple(
         SignalPart(m.modality, At(MediaOut(m.modality, caption, m.source), record.place)) for m in media
@@ -116,7 +116,7 @@ def _with_request(record: Record, rng: np.random.Generator, *, signals: bool) ->
 
 
 def _request(rng: np.random.Generator, modalities: list[Modality]) -> str:
-    names = list(dict.fromkeys(TOLD_AS[m] for m in modalities))
+    names = list(dict.fromkeys(MEDIA_NAMES[m] for m in modalities))
     return DESCRIBE[rng.integers(len(DESCRIBE))].format(" and this ".join(names))
 
 

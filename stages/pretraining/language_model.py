@@ -45,7 +45,7 @@ class LanguageModelConfig:
     corpus_size: int = 12_000
     """Dialogues that the tokenizer is trained on."""
     template: str = "toybox"
-    """Chat template, a name in `anygen.prompting.TEMPLATES`."""
+    """Chat template, a name in `anygen.chat_templates.TEMPLATES`."""
     user_weight: float = 0.1
     """Loss weight of the user's words: worth modelling, but they must not crowd out the answers."""
     seed: int = 0
