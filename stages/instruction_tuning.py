@@ -107,7 +107,7 @@ class InstructionStage:
         )  # fmt: skip
 
     def _begin_at_captions(self) -> None:
-        """Set the input projection to the regression from media to words; own data or the toybox's captions."""
+        """Set the input projection to the regression from media to their captions' words."""
         if self.data is not None:
             count = min(MOST_TO_BEGIN, len(self.data.training))
             prompts = self.data.prompts(range(count), self.system.builder, self.opened.lead_ins)

@@ -80,7 +80,7 @@ class SystemConfig:
     template: str = "toybox"
     """Chat template."""
     share_prefix: bool = False
-    """Compute once what all dialogues of a group begin with: worth it where the template has a system text."""
+    """Compute once what all dialogues of a group begin with: for templates with a system text."""
     half_products: bool = False
     """Multiply with the language model's frozen weights in bfloat16 while training (`llm.half_products`)."""
     num_slot_tokens: int = 4

@@ -1,4 +1,4 @@
-"""Twenty everyday questions that a tuned language model should still answer as it did; no training sees them."""
+"""Twenty everyday questions that a tuned language model should still answer; no training sees them."""
 
 from __future__ import annotations
 

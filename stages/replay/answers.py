@@ -79,7 +79,9 @@ def everyday_answers(llm: Any, tokenizer: Any) -> Iterator[ReplayAnswer]:
     """Answers to every everyday prompt, and to what follows on every third of them that came to its end."""
     prompts = everyday_prompts()
     for start in range(0, len(prompts), BATCH):
-        first = [a for a in answer(llm, tokenizer, [(p,) for p in prompts[start : start + BATCH]]) if a.turns[-1]]
+        first = [
+            a for a in answer(llm, tokenizer, [(p,) for p in prompts[start : start + BATCH]]) if a.turns[-1]
+        ]
         yield from first
         followed = [
             (*a.turns, FOLLOW_UPS[(start + i) % len(FOLLOW_UPS)])

@@ -1,0 +1,123 @@
+"""Makes what ships of `small`: its runs in order, then the trained parts, halved, with a card.
+
+    anygen import gguf SmolLM2-135M-Instruct.Q4_1.gguf runs/smollm2/llm
+    python -m anygen.stages.bundle_small
+
+Each run resumes where it stopped, and a finished one is skipped. `anygen make small` puts the parts together
+with the language model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from anygen.checkpoints import manifest
+from anygen.checkpoints.folder import replacing
+from anygen.checkpoints.weights import halve_weights, save_weights
+from anygen.config import from_json
+from anygen.llm import load_backbone, save_adapter
+from anygen.presets import small
+
+from . import run
+from .bundle import recipe_path
+from .checkpointing import step_folders
+from .replay import write_answers
+from .replay.answers import everyday_answers
+from .system import SystemConfig, build_system
+
+logger = logging.getLogger(__name__)
+
+RUNS: tuple[tuple[str, str], ...] = (("instruction-tuning", "LoRA, signal rows and all projections"),)
+"""(run, what it trains) in order; all are instruction tuning, each has a file in `recipes/small/`."""
+
+SCORES = Path("runs/small/scores.md")
+"""What `benchmarks/small.py` measured, for the card."""
+
+
+def train() -> None:
+    """Write the replay if there is none, then run what is not finished."""
+    for name, what in RUNS:
+        path = recipe_path("small", name)
+        settings = run.read_config(path)
+        replay, llm = Path(settings.stage["replay"]), settings.stage["system"]["llm"]
+        if not replay.exists():
+            tokenizer = AutoTokenizer.from_pretrained(llm)
+            logger.info("%d answers", write_answers(replay, everyday_answers(load_backbone(llm), tokenizer)))
+        folder = Path(settings.run_folder)
+        if (folder / "summary.json").exists():
+            continue
+        logger.info("%s: %s", name, what)
+        run.main("instruction-tuning", path, resume=bool(step_folders(folder / "checkpoints")))
+
+
+def write_parts(folder: Path) -> None:
+    """Write the trained parts of the last run, in float16."""
+    settings = run.read_config(recipe_path("small", RUNS[-1][0]))
+    config = from_json(SystemConfig, settings.stage["system"], where=f"{RUNS[-1][0]}.yaml")
+    result = str(Path(settings.run_folder) / "result")
+    model = build_system(
+        replace(config, start=result, averaged_with=(), fresh_outputs=False, half_products=False)
+    ).model
+    with replacing(folder, mark=manifest.NAME) as draft:
+        save_adapter(model.llm, draft / "adapter")
+        save_weights(model.input_projection, draft / "input_projection", dtype=torch.float16)
+        for name, projection in model.output_projections.items():
+            save_weights(projection, draft / "output_projections" / name, dtype=torch.float16)
+        halve_weights(draft, torch.float16)
+        (draft / "README.md").write_text(card(), encoding="utf-8")
+
+
+def card() -> str:
+    """The model card: runs, seeds, hours and scores, all read from the runs."""
+    config = small()
+    lines = [
+        "# small",
+        "",
+        f"{config.description}. The language model is published by others ({config.llm.licence}) and does "
+        "not ship; encoder and decoders are those of `toybox-tiny`. What lies here was trained around them on "
+        "the toybox, drawn by seed, and on what the language model says by itself to everyday prompts. "
+        "Licence: Apache-2.0.",
+        "",
+        "`anygen make small FOLDER` puts them together. Made by `python -m anygen.stages.bundle_small`:",
+        "",
+        "| run | what it trains | steps | batch | hours | seed |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    notes = []
+    for name, what in RUNS:
+        settings = run.read_config(recipe_path("small", name))
+        summary = _summary(Path(settings.run_folder))
+        batch = settings.trainer["batch_size"]
+        hours, seed = f"{summary['hours']:.2f}", settings.stage["system"].get("seed", 0)
+        lines.append(f"| {name} | {what} | {summary['steps']} | {batch} | {hours} | {seed} |")
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in summary["scores"].items() if "/" not in k)
+        notes.append(f"- {name}: {shown}")
+    scores = SCORES.read_text(encoding="utf-8") if SCORES.exists() else ""
+    return "\n".join([*lines, "", "## Answers right to the letter, by direction", "", *notes, "", scores])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+def main() -> None:
+    """`python -m anygen.stages.bundle_small`."""
+    parser = argparse.ArgumentParser(prog="python -m anygen.stages.bundle_small", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("anygen/bundled/small"), help="folder to write")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train()
+    write_parts(options.out)
+
+
+if __name__ == "__main__":
+    main()
