@@ -116,9 +116,9 @@ def as_card(found: dict[str, Any]) -> str:
         f"Of {count} everyday questions (`python benchmarks/small.py`), prompts that are token for token "
         f"the language model's own: {found['same_prompt']}; answers with the adapter off that are token for "
         f"token those of the language model alone: {found['same_off']}; with it on, answers in words alone, "
-        f"without the toybox's phrases: {found['plain']}. The language model alone gives the words of its own "
-        f"answers a mean log-probability of {found['likelihood_alone']:.2f} a token, those with the adapter "
-        f"on {found['likelihood_on']:.2f}.",
+        f"without the toybox's phrases: {found['plain']}. To the language model alone the words of its own "
+        f"answers have a mean log-probability of {found['likelihood_alone']:.2f} a token, those with the "
+        f"adapter on {found['likelihood_on']:.2f}.",
         "", "| question | alone | with the adapter on |", "|---|---|---|",
     ]  # fmt: skip
     for row in found["rows"]:

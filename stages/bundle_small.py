@@ -28,6 +28,7 @@ from anygen.presets import small
 
 from . import run
 from .bundle import recipe_path
+from .caching.work import CacheOptions, job_of
 from .checkpointing import step_folders
 from .replay import write_answers
 from .replay.answers import everyday_answers
@@ -35,27 +36,36 @@ from .system import SystemConfig, build_system
 
 logger = logging.getLogger(__name__)
 
-RUNS: tuple[tuple[str, str], ...] = (("instruction-tuning", "LoRA, signal rows and all projections"),)
-"""(run, what it trains) in order; all are instruction tuning, each has a file in `recipes/small/`."""
+RUNS: tuple[tuple[str, str, str], ...] = (
+    ("instruction-tuning", "instruction-tuning", "LoRA, signal rows and all projections"),
+    ("instruction-refine", "instruction-tuning", "the same, to the end"),
+    ("output-refine", "decoder-alignment", "output projections, anew, on cached states"),
+)
+"""(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
+
+CACHED_SAMPLES = 3072
+"""Dialogues whose signal states the last run trains on."""
 
 SCORES = Path("runs/small/scores.md")
 """What `benchmarks/small.py` measured, for the card."""
 
 
 def train() -> None:
-    """Write the replay if there is none, then run what is not finished."""
-    for name, what in RUNS:
+    """Write the replay and the cache if there are none, and run what is not finished."""
+    for name, stage, what in RUNS:
         path = recipe_path("small", name)
         settings = run.read_config(path)
-        replay, llm = Path(settings.stage["replay"]), settings.stage["system"]["llm"]
-        if not replay.exists():
-            tokenizer = AutoTokenizer.from_pretrained(llm)
-            logger.info("%d answers", write_answers(replay, everyday_answers(load_backbone(llm), tokenizer)))
         folder = Path(settings.run_folder)
         if (folder / "summary.json").exists():
             continue
         logger.info("%s: %s", name, what)
-        run.main("instruction-tuning", path, resume=bool(step_folders(folder / "checkpoints")))
+        replay, llm = Path(settings.stage.get("replay", "")), settings.stage["system"]["llm"]
+        if "replay" in settings.stage and not replay.exists():
+            tokenizer = AutoTokenizer.from_pretrained(llm)
+            logger.info("%d answers", write_answers(replay, everyday_answers(load_backbone(llm), tokenizer)))
+        if "cache" in settings.stage:
+            job_of(stage, settings, CacheOptions(samples=CACHED_SAMPLES)).run()
+        run.main(stage, path, resume=bool(step_folders(folder / "checkpoints")))
 
 
 def write_parts(folder: Path) -> None:
@@ -63,9 +73,7 @@ def write_parts(folder: Path) -> None:
     settings = run.read_config(recipe_path("small", RUNS[-1][0]))
     config = from_json(SystemConfig, settings.stage["system"], where=f"{RUNS[-1][0]}.yaml")
     result = str(Path(settings.run_folder) / "result")
-    model = build_system(
-        replace(config, start=result, averaged_with=(), fresh_outputs=False, half_products=False)
-    ).model
+    model = build_system(replace(config, start=result, fresh_outputs=False, half_products=False)).model
     with replacing(folder, mark=manifest.NAME) as draft:
         save_adapter(model.llm, draft / "adapter")
         save_weights(model.input_projection, draft / "input_projection", dtype=torch.float16)
@@ -82,8 +90,8 @@ def card() -> str:
         "# small",
         "",
         f"{config.description}. The language model is published by others ({config.llm.licence}) and does "
-        "not ship; encoder and decoders are those of `toybox-tiny`. What lies here was trained around them on "
-        "the toybox, drawn by seed, and on what the language model says by itself to everyday prompts. "
+        "not ship; encoder and decoders are those of `toybox-tiny`. What lies here was trained around them "
+        "on the toybox, drawn by seed, and on what the language model says by itself to everyday prompts. "
         "Licence: Apache-2.0.",
         "",
         "`anygen make small FOLDER` puts them together. Made by `python -m anygen.stages.bundle_small`:",
@@ -92,16 +100,26 @@ def card() -> str:
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
     notes = []
-    for name, what in RUNS:
+    for name, _, what in RUNS:
         settings = run.read_config(recipe_path("small", name))
         summary = _summary(Path(settings.run_folder))
-        batch = settings.trainer["batch_size"]
+        batch = settings.trainer.batch_size
         hours, seed = f"{summary['hours']:.2f}", settings.stage["system"].get("seed", 0)
         lines.append(f"| {name} | {what} | {summary['steps']} | {batch} | {hours} | {seed} |")
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in summary["scores"].items() if "/" not in k)
-        notes.append(f"- {name}: {shown}")
+        shown = [f"{k} {v:.3f}" for k, v in summary["scores"].items() if "-to-" not in k or "/" not in k]
+        notes.append(f"- {name}: {', '.join(shown)}")
     scores = SCORES.read_text(encoding="utf-8") if SCORES.exists() else ""
-    return "\n".join([*lines, "", "## Answers right to the letter, by direction", "", *notes, "", scores])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "## Scores of the runs (answers right to the letter by direction, distances of signals)",
+            "",
+            *notes,
+            "",
+            scores,
+        ]
+    )
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from anygen.llm import load_backbone
 
 from .answers import everyday_answers, write_answers
 
-
 logger = logging.getLogger(__name__)
 
 
