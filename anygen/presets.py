@@ -94,7 +94,12 @@ def small() -> AnyGenConfig:
     tiny, name = toybox_tiny(), "SmolLM2-135M-Instruct"
     llm = SMOLLM2[name]
     ours: dict[str, Any] = {"licence": "Apache-2.0", "source": f"trained on the toybox around {name}"}
-    sizes = {"inner_dim": 112, "num_encoder_layers": 1, "num_decoder_layers": 1, "ffn_dim": 224}
+    sizes: dict[str, Any] = {
+        "inner_dim": 112,
+        "num_encoder_layers": 1,
+        "num_decoder_layers": 1,
+        "ffn_dim": 224,
+    }
     return replace(
         tiny,
         name="small",
