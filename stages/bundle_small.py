@@ -43,7 +43,7 @@ RUNS: tuple[tuple[str, str, str], ...] = (
 )
 """(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
 
-CACHED_SAMPLES = 3072
+CACHED_SAMPLES = 1536
 """Dialogues whose signal states the last run trains on."""
 
 SCORES = Path("runs/small/scores.md")

@@ -169,7 +169,7 @@ class System:
     ) -> None:
         self.model, self.builder, self.media, self._text_targets = model, builder, media, text_targets
         self.tokenizer, self.tokens = builder.tokenizer, builder.tokens
-        self._excluded, self._share_prefix = excluded, share_prefix
+        self._excluded, self.share_prefix = excluded, share_prefix
 
     def targets(self, modality: Modality, captions: list[str]) -> Tensor:
         """Frozen text embeddings (n, tokens, width) of captions: what the output projection must say."""
@@ -217,7 +217,7 @@ class System:
             if self._excluded and prompts.labels is not None
             else None,
             return_logits=return_logits,
-            share_prefix=self._share_prefix,
+            share_prefix=self.share_prefix,
         )
 
 
