@@ -26,7 +26,7 @@ from anygen.llm import SignalGroup, adapter_disabled, load_backbone
 from anygen.prompting import PromptBuilder, TrainingTurn
 from anygen.stages.evaluation.everyday import QUESTIONS
 
-LONGEST = 40
+LONGEST = 24
 """Most tokens of an answer."""
 
 OPTIONS = GenerationConfig(max_new_tokens=LONGEST, do_sample=False)
