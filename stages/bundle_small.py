@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import replace
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from transformers import AutoTokenizer
 
 from anygen.checkpoints import manifest
 from anygen.checkpoints.folder import replacing
-from anygen.checkpoints.weights import halve_weights, save_weights
-from anygen.config import from_json
-from anygen.llm import load_backbone, save_adapter
+from anygen.checkpoints.weights import WEIGHTS, halve_weights
+from anygen.llm import load_backbone
 from anygen.presets import small
 
 from . import run
@@ -32,7 +31,6 @@ from .caching.work import CacheOptions, job_of
 from .checkpointing import step_folders
 from .replay import write_answers
 from .replay.answers import everyday_answers
-from .system import SystemConfig, build_system
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ RUNS: tuple[tuple[str, str, str], ...] = (
 )
 """(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
 
-CACHED_SAMPLES = 1536
+CACHED_SAMPLES = 1024
 """Dialogues whose signal states the last run trains on."""
 
 SCORES = Path("runs/small/scores.md")
@@ -70,15 +68,13 @@ def train() -> None:
 
 def write_parts(folder: Path) -> None:
     """Write the trained parts of the last run, in float16."""
-    settings = run.read_config(recipe_path("small", RUNS[-1][0]))
-    config = from_json(SystemConfig, settings.stage["system"], where=f"{RUNS[-1][0]}.yaml")
-    result = str(Path(settings.run_folder) / "result")
-    model = build_system(replace(config, start=result, fresh_outputs=False, half_products=False)).model
+    result = Path(run.read_config(recipe_path("small", RUNS[-1][0])).run_folder) / "result"
+    names = ["input_projection", *(f"output_projections/{m}" for m in small().output_projections)]
     with replacing(folder, mark=manifest.NAME) as draft:
-        save_adapter(model.llm, draft / "adapter")
-        save_weights(model.input_projection, draft / "input_projection", dtype=torch.float16)
-        for name, projection in model.output_projections.items():
-            save_weights(projection, draft / "output_projections" / name, dtype=torch.float16)
+        shutil.copytree(result / "adapter", draft / "adapter")
+        for name in names:
+            (draft / name).mkdir(parents=True)
+            shutil.copy2(result / f"{name}.safetensors", draft / name / WEIGHTS)
         halve_weights(draft, torch.float16)
         (draft / "README.md").write_text(card(), encoding="utf-8")
 
