@@ -3,8 +3,8 @@
     python benchmarks/small.py runs/small/model runs/smollm2/llm --card runs/small/scores.md
 
 Twenty everyday questions (`anygen.stages.evaluation.everyday`; none of them is in the replay) are answered
-greedily three times: by the published language model with its own chat template, by `small` with its adapter
-off, which must give the same tokens, and by `small` as it is. Of the last it counts answers without media
+greedily by the published language model with its own chat template and by `small` as it is; with its adapter
+off, `small` must give the same logits, bit for bit, over prompt and answer. Of its own answers it counts answers without media
 that nobody asked for and without the toybox's set phrases, and how likely the published model itself finds
 their words: as likely as its own means that it could have said them.
 """
@@ -56,6 +56,13 @@ def alone(llm: Any, ids: list[int], eos: int) -> list[int]:
 
 
 @torch.inference_mode()
+def logits_of(llm: Any, ids: list[int]) -> torch.Tensor:
+    """Logits (T, vocabulary) at every token."""
+    logits: torch.Tensor = llm(input_ids=torch.tensor([ids])).logits[0]
+    return logits
+
+
+@torch.inference_mode()
 def likelihood(llm: Any, ids: list[int], said: list[int]) -> float:
     """Mean log-probability of the tokens of an answer."""
     logits = llm(input_ids=torch.tensor([ids + said])).logits[0, len(ids) - 1 : -1]
@@ -86,13 +93,13 @@ def compare(folder: Path, published: Path) -> dict[str, Any]:
         ours = list(builder.encode([TrainingTurn(role="user", parts=(question,))]).input_ids)
         base = alone(llm, ids, tokenizer.eos_token_id)
         with adapter_disabled(loaded.model.llm):
-            off = alone(loaded.model.llm, ours, tokenizer.eos_token_id)
+            off = logits_of(loaded.model.llm, ours + base)
         answer = ask(loaded, builder, question)
         words = "".join(part for part in answer.parts if isinstance(part, str))
         on = tokenizer(words, add_special_tokens=False).input_ids or [tokenizer.eos_token_id]
         media = sum(isinstance(part, SignalGroup) for part in answer.parts)
         rows.append({
-            "question": question, "same_prompt": ids == ours, "same_off": base == off,
+            "question": question, "same_prompt": ids == ours, "same_off": torch.equal(off, logits_of(llm, ids + base)),
             "alone": tokenizer.decode(base, skip_special_tokens=True), "on": words, "media": media,
             "toybox": any(phrase in words for phrase in PHRASES),
             "likelihood_alone": likelihood(llm, ids, base), "likelihood_on": likelihood(llm, ids, on),
@@ -114,8 +121,8 @@ def as_card(found: dict[str, Any]) -> str:
     lines = [
         "## Chat", "",
         f"Of {count} everyday questions (`python benchmarks/small.py`), prompts that are token for token "
-        f"the language model's own: {found['same_prompt']}; answers with the adapter off that are token for "
-        f"token those of the language model alone: {found['same_off']}; with it on, answers in words alone, "
+        f"the language model's own: {found['same_prompt']}; with the adapter off, those whose logits are the "
+        f"language model's bit for bit over prompt and answer, hence its tokens: {found['same_off']}; with it on, answers in words alone, "
         f"without the toybox's phrases: {found['plain']}. To the language model alone the words of its own "
         f"answers have a mean log-probability of {found['likelihood_alone']:.2f} a token, those with the "
         f"adapter on {found['likelihood_on']:.2f}.",

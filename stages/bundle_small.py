@@ -44,8 +44,11 @@ RUNS: tuple[tuple[str, str, str], ...] = (
 CACHED_SAMPLES = 1024
 """Dialogues whose signal states the last run trains on."""
 
-SCORES = Path("runs/small/scores.md")
+CHAT = Path("runs/small/scores.md")
 """What `benchmarks/small.py` measured, for the card."""
+
+TOYBOX = Path("runs/small/toybox")
+"""Reports of `anygen eval toybox --json` on the assembled model, for the card."""
 
 
 def train() -> None:
@@ -95,26 +98,41 @@ def card() -> str:
         "| run | what it trains | steps | batch | hours | seed |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    notes = []
+    exact: dict[str, float] = {}
     for name, _, what in RUNS:
         settings = run.read_config(recipe_path("small", name))
         summary = _summary(Path(settings.run_folder))
-        batch = settings.trainer.batch_size
         hours, seed = f"{summary['hours']:.2f}", settings.stage["system"].get("seed", 0)
+        batch = settings.trainer.batch_size
         lines.append(f"| {name} | {what} | {summary['steps']} | {batch} | {hours} | {seed} |")
-        shown = [f"{k} {v:.3f}" for k, v in summary["scores"].items() if "-to-" not in k or "/" not in k]
-        notes.append(f"- {name}: {', '.join(shown)}")
-    scores = SCORES.read_text(encoding="utf-8") if SCORES.exists() else ""
+        if "evaluated" in settings.stage:
+            exact = {k: v for k, v in summary["scores"].items() if "/" not in k}
+            count = settings.stage["evaluated"]
+    shown = ", ".join(f"{name} {share:.2f}" for name, share in exact.items())
+    lines += ["", f"Answers right to the letter, of {count} of each direction, teacher-forced: {shown}.", ""]
+    for path in sorted(TOYBOX.glob("*.json")):
+        lines += [toybox_table(json.loads(path.read_text(encoding="utf-8"))), ""]
+    return "\n".join([*lines, CHAT.read_text(encoding="utf-8") if CHAT.exists() else ""])
+
+
+def toybox_table(report: dict[str, Any]) -> str:
+    """A report of the toybox suite as a section of the card.
+
+    Args:
+        report: What `anygen eval toybox --json` wrote.
+    """
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for bar in report["bars"]:
+        share, low, high = (100 * bar[name] for name in ("share", "low", "high"))
+        key = (bar["direction"], bar["group"].replace("_", " "), bar["modality"] or "all three")
+        cell = f"{bar['what']} {share:.0f} [{low:.0f}, {high:.0f}] of {bar['count']}"
+        rows.setdefault(key, []).append(cell)
+    lines = [
+        f"## Toybox, `anygen eval toybox --count {report['count']} --seed {report['seed']}`", "",
+        "| direction | pairs | graded | right, % [95% interval] of how many |", "|---|---|---|---|",
+    ]  # fmt: skip
     return "\n".join(
-        [
-            *lines,
-            "",
-            "## Scores of the runs (answers right to the letter by direction, distances of signals)",
-            "",
-            *notes,
-            "",
-            scores,
-        ]
+        [*lines, *(f"| {' | '.join(key)} | {'; '.join(cells)} |" for key, cells in rows.items())]
     )
 
 
