@@ -3,10 +3,11 @@
     python benchmarks/small.py runs/small/model runs/smollm2/llm --card runs/small/scores.md
 
 Twenty everyday questions (`anygen.stages.evaluation.everyday`; none of them is in the replay) are answered
-greedily by the published language model with its own chat template and by `small` as it is; with its adapter
-off, `small` must give the same logits, bit for bit, over prompt and answer. Of its own answers it counts answers without media
-that nobody asked for and without the toybox's set phrases, and how likely the published model itself finds
-their words: as likely as its own means that it could have said them.
+greedily by the published language model with its own chat template and by `small` as it is. With its adapter
+off, `small` must give the published model's logits, bit for bit, over prompt and answer. Of the answers with
+the adapter on it counts those without media that nobody asked for and without the toybox's set phrases, and
+says how likely the published model itself finds their words: as likely as its own means that it could have
+said them.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def compare(folder: Path, published: Path) -> dict[str, Any]:
         on = tokenizer(words, add_special_tokens=False).input_ids or [tokenizer.eos_token_id]
         media = sum(isinstance(part, SignalGroup) for part in answer.parts)
         rows.append({
-            "question": question, "same_prompt": ids == ours, "same_off": torch.equal(off, logits_of(llm, ids + base)),
+            "question": question, "same_prompt": ids == ours,
+            "same_off": torch.equal(off, logits_of(llm, ids + base)),
             "alone": tokenizer.decode(base, skip_special_tokens=True), "on": words, "media": media,
             "toybox": any(phrase in words for phrase in PHRASES),
             "likelihood_alone": likelihood(llm, ids, base), "likelihood_on": likelihood(llm, ids, on),
@@ -122,8 +124,9 @@ def as_card(found: dict[str, Any]) -> str:
         "## Chat", "",
         f"Of {count} everyday questions (`python benchmarks/small.py`), prompts that are token for token "
         f"the language model's own: {found['same_prompt']}; with the adapter off, those whose logits are the "
-        f"language model's bit for bit over prompt and answer, hence its tokens: {found['same_off']}; with it on, answers in words alone, "
-        f"without the toybox's phrases: {found['plain']}. To the language model alone the words of its own "
+        f"language model's bit for bit over prompt and answer, hence its tokens: {found['same_off']}; with "
+        f"it on, answers in words alone, without the toybox's phrases: {found['plain']}, of them its very "
+        f"words: {found['same_words_on']}. To the language model alone the words of its own "
         f"answers have a mean log-probability of {found['likelihood_alone']:.2f} a token, those with the "
         f"adapter on {found['likelihood_on']:.2f}.",
         "", "| question | alone | with the adapter on |", "|---|---|---|",
