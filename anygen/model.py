@@ -221,6 +221,7 @@ class AnyGenModel(nn.Module):
         labels: Tensor | None = None,
         excluded: Tensor | None = None,
         return_logits: bool = False,
+        share_prefix: bool = False,
     ) -> ModelOutput:
         """One pass over whole sequences, for training and for scoring.
 
@@ -233,6 +234,8 @@ class AnyGenModel(nn.Module):
             excluded: (B, vocabulary) bool, tokens that do not compete in a row's loss unless they are the
                 target; None for none.
             return_logits: also give the logits at all positions.
+            share_prefix: compute once what all rows begin with, such as a template's system text; for
+                language models whose attention caches keys and values.
 
         Returns:
             Losses, hidden states and the states at the signal groups.
@@ -243,12 +246,8 @@ class AnyGenModel(nn.Module):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         inputs_embeds = self.embed_prompt(input_ids, slot_mask, media_vectors)
-        hidden_states = self.llm.get_decoder()(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
-            use_cache=False,
-        ).last_hidden_state
+        shared = _shared_prefix(input_ids, attention_mask, slot_mask) if share_prefix else 0
+        hidden_states = self._decode(inputs_embeds, attention_mask, shared)
         losses: dict[str, Tensor] = {}
         if labels is not None:
             learned = labels[:, 1:] != IGNORED
@@ -269,6 +268,26 @@ class AnyGenModel(nn.Module):
             signal_embeds=embeds,
             **losses,
         )
+
+    def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, shared: int) -> Tensor:
+        """Last hidden states (B, S, D); the first `shared` positions, alike in all rows, computed once."""
+        decoder, rows = self.llm.get_decoder(), inputs_embeds.shape[0]
+        position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        if not shared:
+            states: Tensor = decoder(
+                inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
+                use_cache=False,
+            ).last_hidden_state  # fmt: skip
+            return states
+        first = decoder(inputs_embeds=inputs_embeds[:1, :shared], use_cache=True)
+        cache = first.past_key_values
+        cache.batch_repeat_interleave(rows)
+        rest = decoder(
+            inputs_embeds=inputs_embeds[:, shared:], attention_mask=attention_mask,
+            position_ids=position_ids[:, shared:], past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        begun = first.last_hidden_state.expand(rows, -1, -1)
+        return torch.cat([begun, rest.last_hidden_state], dim=1)
 
     def _at_signals(
         self, input_ids: Tensor, hidden_states: Tensor, inputs_embeds: Tensor
@@ -349,3 +368,13 @@ class AnyGenModel(nn.Module):
     def trainable_names(self) -> list[str]:
         """Sorted names of all parameters that train."""
         return sorted(name for name, p in self.named_parameters() if p.requires_grad)
+
+
+def _shared_prefix(input_ids: Tensor, attention_mask: Tensor, slot_mask: Tensor | None) -> int:
+    """How many first positions are the same in all of several rows, padding and media excepted."""
+    if input_ids.shape[0] < 2:
+        return 0
+    alike = (input_ids == input_ids[:1]).all(0) & attention_mask.bool().all(0)
+    if slot_mask is not None:
+        alike &= ~slot_mask.any(0)
+    return min(int(alike.cumprod(0).sum()), input_ids.shape[1] - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -59,6 +60,61 @@ def toybox_tiny() -> AnyGenConfig:
             Modality.VIDEO: "Here is a video of",
         },
         generation=GenerationConfig(max_new_tokens=128),
+    )
+
+
+SMOLLM2: dict[str, dict[str, Any]] = {
+    "SmolLM2-135M-Instruct": {
+        "licence": "Apache-2.0",
+        "context_length": 8192,
+        "template": "smollm2",
+        "adapter": {"rank": 8, "alpha": 16, "dropout": 0.0, "target_modules": ("q_proj", "v_proj")},
+        "layers": {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+        },
+    },
+}
+"""The language model of the middle size: published weights that a CPU can run and tune."""
+
+
+def small() -> AnyGenConfig:
+    """The middle size: a published language model that chats, with the toybox's encoder and decoders.
+
+    Returns:
+        Its configuration; `checkpoints.assemble` puts the folder together.
+    """
+    tiny, name = toybox_tiny(), "SmolLM2-135M-Instruct"
+    llm = SMOLLM2[name]
+    ours: dict[str, Any] = {"licence": "Apache-2.0", "source": f"trained on the toybox around {name}"}
+    sizes: dict[str, Any] = {
+        "inner_dim": 112,
+        "num_encoder_layers": 1,
+        "num_decoder_layers": 1,
+        "ffn_dim": 224,
+    }
+    return replace(
+        tiny,
+        name="small",
+        description=f"{name} chats in words; asked for it, it sees, draws, plays and films the toybox world",
+        chat_template=llm["template"],
+        input_projection=InputProjectionConfig(num_tokens=5, **ours),
+        llm=LanguageModelConfig(
+            hidden_dim=llm["layers"]["hidden_size"],
+            context_length=llm["context_length"],
+            licence=llm["licence"],
+            source=name,
+        ),
+        adapter=Part(**ours),
+        output_projections={m: replace(part, **sizes, **ours) for m, part in tiny.output_projections.items()},
+        generation=GenerationConfig(max_new_tokens=256),
     )
 
 
@@ -138,11 +194,12 @@ APACHE: dict[str, dict[str, Any]] = {
 """Language models for commercial use. The template is ours: its own marks turns by control tokens, which no
 text here can become, and the adapter learns the template anyway."""
 
-LANGUAGE_MODELS = VICUNA | APACHE
+LANGUAGE_MODELS = SMOLLM2 | VICUNA | APACHE
 """Every language model whose layers are known here, by its `source`."""
 
 LORA: dict[str, Any] = {"rank": 32, "alpha": 32, "dropout": 0.1}
-"""The adapter of NExT-GPT (its table 7): rank 32 on the four projections of every attention."""
+"""The adapter of NExT-GPT (its table 7): rank 32 on the four projections of every attention. A language model
+with an entry `adapter` has its own."""
 
 
 def nextgpt(
@@ -336,6 +393,7 @@ def nextgpt_7b() -> AnyGenConfig:
 
 PRESETS: dict[str, Callable[[], AnyGenConfig]] = {
     "toybox-tiny": toybox_tiny,
+    "small": small,
     "nextgpt-7b": nextgpt_7b,
     "nextgpt-7b-v0": partial(nextgpt, llm="Vicuna-7B v0", name="nextgpt-7b-v0"),
     "nextgpt-7b-grouping": partial(nextgpt, input_projection="grouping", name="nextgpt-7b-grouping"),

@@ -8,6 +8,7 @@ generation prompt is exactly the beginning of the training sequence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -146,7 +147,8 @@ class PromptBuilder:
             context_length: most tokens of a prompt; None for no limit.
 
         Raises:
-            BadArgument: for an unknown template, or a tokenizer without eos.
+            BadArgument: for an unknown template, a tokenizer without eos, or one without the template's
+                control tokens.
         """
         if isinstance(template, str):
             if template not in TEMPLATES:
@@ -162,8 +164,21 @@ class PromptBuilder:
         self.num_slot_tokens = num_slot_tokens
         self.context_length = context_length
         self.plain_text = PlainText(tokenizer, tokens)
+        self.control_ids = {name: self._control_id(name) for name in template.control}
+        names = "|".join(re.escape(name) for name in template.control)
+        self.control_pattern = re.compile(f"({names})" if names else "(?!)")
         pad = tokenizer.pad_token_id
         self.pad_id: int = tokenizer.eos_token_id if pad is None else pad
+
+    def _control_id(self, name: str) -> int:
+        """The id of a special token that the template is written with. Raises BadArgument without one."""
+        found = self.tokenizer.convert_tokens_to_ids(name)
+        if found is None or found not in self.tokens.control_ids:
+            raise BadArgument(
+                f"the tokenizer has no special token {name}, which the chat template is written with; take "
+                "the template of this language model"
+            )
+        return int(found)
 
     def encode(self, turns: Iterable[Turn], *, add_generation_prompt: bool = True) -> Prompt:
         """Write one conversation.
@@ -183,23 +198,27 @@ class PromptBuilder:
         turns = list(turns)
         self._check_turns(turns, add_generation_prompt)
         template, writer = self.template, _Writer(self)
-        if self.tokenizer.bos_token_id is not None:
+        if template.bos and self.tokenizer.bos_token_id is not None:
             writer.ids([self.tokenizer.bos_token_id])
         own = [turn for turn in turns if turn.role == "system"]
         system = "".join(_text_of(part) for part in own[0].parts) if own else template.system
-        writer.text((system + template.system_end if system else "") + template.opening)
+        if system:
+            writer.template(template.system_prefix)
+            writer.text(system)
+            writer.template(template.system_end)
+        writer.template(template.opening)
         for turn in turns[len(own) :]:
             learned = turn.role == "assistant"
-            writer.text(template.assistant_prefix if learned else template.user_prefix)
+            writer.template(template.assistant_prefix if learned else template.user_prefix)
             asked = learned or template.requests
             parts = turn.parts if asked else [p for p in turn.parts if not isinstance(p, str | TextPart)]
             self._write_parts(writer, parts, learned)
             if learned:
-                writer.text(template.assistant_end, learned=True)
+                writer.template(template.assistant_end, learned=True)
                 if template.ends_with_eos:
                     writer.ids([self.tokenizer.eos_token_id], learned=True)
         if add_generation_prompt:
-            writer.text(template.assistant_prefix)
+            writer.template(template.assistant_prefix)
         prompt = writer.finish()
         if self.context_length is not None and len(prompt) > self.context_length:
             raise LimitExceeded(
@@ -221,13 +240,13 @@ class PromptBuilder:
 
     def _write_parts(self, writer: _Writer, parts: Sequence[Any], learned: bool) -> None:
         """Write the parts of a turn: joined texts after one space, slots, signal groups."""
-        text = ""
+        text, space = "", self.template.turn_space
         for part in parts:
             if isinstance(part, str | TextPart):
                 text += _text_of(part)
                 continue
-            writer.content(text, learned)
-            text = ""
+            writer.content(text, learned, space)
+            text, space = "", " "
             if isinstance(part, MediaPart | SlotPart):
                 writer.slot(part.modality, part.media if isinstance(part, MediaPart) else part.item)
             elif isinstance(part, SignalPart) and learned:
@@ -237,7 +256,7 @@ class PromptBuilder:
                 raise BadArgument(
                     f"found {found} in a turn, expected text and media; signals belong to the assistant"
                 )
-        writer.content(text, learned)
+        writer.content(text, learned, space)
 
     def collate(self, prompts: Sequence[Prompt], *, side: Literal["left", "right"]) -> PromptBatch:
         """Pad prompts to one length.
@@ -295,11 +314,20 @@ class _Writer:
             self._learned = learned
         self._text += text
 
-    def content(self, text: str, learned: bool) -> None:
-        """Add what somebody says: after one space, stripped; nothing for blank text."""
+    def template(self, text: str, *, learned: bool = False) -> None:
+        """Add text of the template, its control tokens as their ids."""
+        for piece in self._builder.control_pattern.split(text):
+            control = self._builder.control_ids.get(piece)
+            if control is None:
+                self.text(piece, learned=learned)
+            else:
+                self.ids([control], learned=learned)
+
+    def content(self, text: str, learned: bool, space: str) -> None:
+        """Add what somebody says: stripped, after `space`; nothing for blank text."""
         text = text.strip()
         if text:
-            self.text(" " + text, learned=learned)
+            self.text(space + text, learned=learned)
 
     def ids(self, ids: Sequence[int], *, learned: bool = False) -> None:
         """Add control ids."""

@@ -24,6 +24,7 @@ from .command_eval import EVAL
 from .command_generate import GENERATE
 from .command_import import IMPORT
 from .command_inspect import INSPECT
+from .command_make import MAKE
 from .command_report import REPORT
 from .command_toybox import TOYBOX
 from .command_train import TRAIN
@@ -31,7 +32,21 @@ from .common import Command, set_up_logging
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (GENERATE, CHAT, APP, EMBED, INSPECT, DATA, CACHE, TRAIN, REPORT, EVAL, TOYBOX, IMPORT)
+    for command in (
+        GENERATE,
+        CHAT,
+        APP,
+        EMBED,
+        INSPECT,
+        DATA,
+        CACHE,
+        TRAIN,
+        REPORT,
+        EVAL,
+        TOYBOX,
+        IMPORT,
+        MAKE,
+    )
 }
 """Every command by its name, in the order of the help."""
 

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anygen.errors import BadArgument
+from anygen.llm import ATTENTION_PROJECTIONS
 from anygen.model import TrainablePart
+from anygen.prompting import Prompt
 from anygen.toybox.dialogue_types import Dialogue
 from anygen.toybox.dialogues import DIRECTIONS, make_dialogue, sample_dialogue
 
+from .caption_start import begin_at_captions
 from .data.conversations import tune
 from .data.model import Parts
 from .data.own import DataConfig
 from .data.scores import caption_scores, signal_scores
 from .dialogue_data import filled, seen_turns, shouted
+from .encoder_alignment import DESCRIBING, MOST_TO_BEGIN
 from .harder import blurred, drop_words
 from .pretraining.language_model import exact_answers
+from .replay import read_answers, replay_prompt
 from .signals import distance_losses, mean_distances
 from .system import Group, SystemConfig, ensure_lora, toybox_seed
 
@@ -46,12 +52,23 @@ class InstructionConfig:
     """The adapter's update is scaled by alpha / rank."""
     dropout: float = 0.0
     """Dropout of the adapter's input."""
+    target_modules: tuple[str, ...] = ATTENTION_PROJECTIONS
+    """Layers of the language model that get an adapter, by the last part of their names."""
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
     mixing: float = 0.0
     """Weight of the same distance between pairs of answers, where the answers have 1 (`Signals.between`)."""
     more: dict[str, float] = field(default_factory=dict)
     """Shares of the toybox's dialogues that are of a direction, beyond the mixture's own."""
+    without: tuple[str, ...] = ()
+    """Directions of the toybox's dialogues that are left out."""
+    replay: str | None = None
+    """File of what the language model says by itself (`anygen.stages.replay`), so that it goes on to."""
+    replayed: float = 0.1
+    """Share of the toybox's dialogues in whose place such an answer stands, where there is a file."""
+    begin: Literal["as-given", "captions"] = "as-given"
+    """`captions` begins at the regression from media to the language model's embeddings of their captions
+    (`caption_start`); `as-given` at what the stage before left."""
     filled: float = 0.0
     """Share of the toybox's dialogues whose user puts idle words into a request."""
     shouted: float = 0.0
@@ -65,6 +82,13 @@ class InstructionConfig:
     slowly between them, and so is right on pairs that were never shown."""
     trains: tuple[TrainablePart, ...] = ("lora", "input_projection", "output_projections", "signal_rows")
     """What trains; the rest stays as the stage before left it."""
+
+    evaluated: int = 48
+    """Toybox samples of each direction that an evaluation looks at."""
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.without if name not in DIRECTIONS]:
+            raise BadArgument(f"found direction {unknown[0]!r}, expected one of {', '.join(DIRECTIONS)}")
 
     def parts(self) -> Parts:
         """What is trained, and on what."""
@@ -82,7 +106,25 @@ class InstructionStage:
         self.system, self.data = self.opened.system, self.opened.data
         self.dataset_size = None if self.data is None else len(self.data.training)
         self.sources = () if self.data is None else self.data.sources
-        ensure_lora(self.system.model, rank=config.rank, alpha=config.alpha, dropout=config.dropout)
+        self.replay = [] if config.replay is None else read_answers(Path(config.replay))
+        if config.begin == "captions":
+            self._begin_at_captions()
+        ensure_lora(
+            self.system.model, rank=config.rank, alpha=config.alpha, dropout=config.dropout,
+            target_modules=config.target_modules,
+        )  # fmt: skip
+
+    def _begin_at_captions(self) -> None:
+        """Set the input projection to the regression from media to their captions' words."""
+        if self.data is not None:
+            count = min(MOST_TO_BEGIN, len(self.data.training))
+            prompts = self.data.prompts(range(count), self.system.builder, self.opened.lead_ins)
+        else:
+            rng = np.random.default_rng((toybox_seed(self.config.system), 44))
+            directions = [DESCRIBING[i % len(DESCRIBING)] for i in range(MOST_TO_BEGIN)]
+            turns = [seen_turns(make_dialogue(direction, rng)) for direction in directions]
+            prompts = [self.system.builder.encode(t, add_generation_prompt=False) for t in turns]
+        begin_at_captions(self.system, prompts, np.random.default_rng(45))
 
     def modules(self) -> dict[str, nn.Module]:
         """The whole model."""
@@ -99,14 +141,20 @@ class InstructionStage:
         if self.data is not None:
             prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
             return self._harder(self.system.grouped(prompts, groups_rng, parts=4), groups_rng)
-        conversations = []
-        for index in indices:
-            rng = np.random.default_rng((toybox_seed(self.config.system), 41, int(index)))
-            turns = seen_turns(self._dialogue(rng))
-            turns = filled(turns, rng) if rng.random() < self.config.filled else turns
-            conversations.append(shouted(turns) if rng.random() < self.config.shouted else turns)
-        groups = self.system.groups(conversations, groups_rng, parts=4, moved=self.config.moved)
+        prompts = [self._prompt(int(index)) for index in indices]
+        groups = self.system.grouped(prompts, groups_rng, parts=4, moved=self.config.moved)
         return self._harder(groups, groups_rng)
+
+    def _prompt(self, index: int) -> Prompt:
+        """A dialogue of the toybox, or what the language model says by itself."""
+        rng = np.random.default_rng((toybox_seed(self.config.system), 41, index))
+        if self.replay and rng.random() < self.config.replayed:
+            return replay_prompt(self.system.builder, self.replay[int(rng.integers(len(self.replay)))])
+        dialogue = self._dialogue(rng)
+        turns = seen_turns(dialogue)
+        turns = filled(turns, rng) if rng.random() < self.config.filled else turns
+        turns = shouted(turns) if rng.random() < self.config.shouted else turns
+        return self.system.builder.encode(turns, add_generation_prompt=False)
 
     def _harder(self, groups: list[Group], rng: np.random.Generator) -> list[Group]:
         """The same with the configured noise on vectors and share of the answers' words hidden."""
@@ -123,6 +171,11 @@ class InstructionStage:
 
     def _dialogue(self, rng: np.random.Generator) -> Dialogue:
         """One of the mixture, or of a direction that gets more."""
+        while (dialogue := self._any_dialogue(rng)).direction in self.config.without:
+            pass
+        return dialogue
+
+    def _any_dialogue(self, rng: np.random.Generator) -> Dialogue:
         chance = rng.random() if self.config.more else 1.0
         for direction, share in self.config.more.items():
             if chance < share:
@@ -143,9 +196,9 @@ class InstructionStage:
         if self.data is not None:
             prompts = self.data.held_out_prompts(self.system.builder, self.opened.lead_ins)
             return caption_scores(self.system, prompts) | signal_scores(self.system, prompts)
-        for direction in DIRECTIONS:
+        for direction in (d for d in DIRECTIONS if d not in self.config.without):
             rng = np.random.default_rng((toybox_seed(self.config.system) + 1, 43))
-            dialogues = [make_dialogue(direction, rng, split="eval") for _ in range(48)]
+            dialogues = [make_dialogue(direction, rng, split="eval") for _ in range(self.config.evaluated)]
             groups = self.system.groups([seen_turns(d) for d in dialogues], rng, parts=2)
             outputs = [self.system.forward(group, return_logits=True) for group in groups]
             right = [

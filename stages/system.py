@@ -16,7 +16,14 @@ from transformers import AutoTokenizer, ClapTextModelWithProjection, CLIPTextMod
 
 from anygen.encoders.imagebind import ImageBindModel, ImageBindProcessor, load_encoder, load_processor
 from anygen.errors import BadArgument
-from anygen.llm import add_lora, extend_vocabulary, load_adapter, load_backbone, save_adapter
+from anygen.llm import (
+    add_lora,
+    extend_vocabulary,
+    halve_products,
+    load_adapter,
+    load_backbone,
+    save_adapter,
+)
 from anygen.llm.lora import has_lora
 from anygen.modality import Modality
 from anygen.model import AnyGenModel, ModelOutput
@@ -72,6 +79,10 @@ class SystemConfig:
     """Start the output projections anew all the same."""
     template: str = "toybox"
     """Chat template."""
+    share_prefix: bool = False
+    """Compute once what all dialogues of a group begin with: for templates with a system text."""
+    half_products: bool = False
+    """Multiply with the language model's frozen weights in bfloat16 while training (`llm.half_products`)."""
     num_slot_tokens: int = 4
     """Language-model tokens of one media item."""
     signal_tokens: dict[Modality, int] = field(
@@ -149,6 +160,7 @@ class System:
         media: What its slots and signals stand for.
         text_targets: From captions to a decoder's own text embeddings (n, tokens, width).
         excluded: From labels (B, S) to tokens (B, vocabulary) that do not compete in the loss; None for none.
+        share_prefix: Compute once what all rows of a group begin with.
     """
 
     def __init__(
@@ -159,10 +171,11 @@ class System:
         media: Media,
         text_targets: Callable[[Modality, list[str]], Tensor],
         excluded: Callable[[Tensor], Tensor] | None = None,
+        share_prefix: bool = False,
     ) -> None:
         self.model, self.builder, self.media, self._text_targets = model, builder, media, text_targets
         self.tokenizer, self.tokens = builder.tokenizer, builder.tokens
-        self._excluded = excluded
+        self._excluded, self.share_prefix = excluded, share_prefix
 
     def targets(self, modality: Modality, captions: list[str]) -> Tensor:
         """Frozen text embeddings (n, tokens, width) of captions: what the output projection must say."""
@@ -218,6 +231,7 @@ class System:
             if self._excluded and prompts.labels is not None
             else None,
             return_logits=return_logits,
+            share_prefix=self.share_prefix,
         )
 
 
@@ -270,7 +284,10 @@ def build_system(
     found = (media or _toybox_media(config))(encoder, load_processor(Path(config.encoder)))
     model = _build_model(config, tokens, encoder.embed_dim, targets)
     unseen = UnseenPairs(tokenizer) if media is None or toybox else None
-    return System(model=model, builder=builder, media=found, text_targets=targets, excluded=unseen)
+    return System(
+        model=model, builder=builder, media=found, text_targets=targets, excluded=unseen,
+        share_prefix=config.share_prefix,
+    )  # fmt: skip
 
 
 def _toybox_media(config: SystemConfig) -> Callable[[ImageBindModel, ImageBindProcessor], Media]:
@@ -299,6 +316,8 @@ def _build_model(
     config: SystemConfig, tokens: SignalTokens, encoder_dim: int, targets: PartsTargets
 ) -> AnyGenModel:
     llm = load_backbone(config.llm)
+    if config.half_products:
+        halve_products(llm)
     extend_vocabulary(llm, tokens.new_ids, generator=torch.Generator().manual_seed(config.seed))
     width, sizes = llm.config.hidden_size, config.projection
     projections = {}
@@ -358,7 +377,9 @@ def load_trained(model: AnyGenModel, folder: Path, *, outputs: bool = True) -> N
     load_adapter(model.llm, folder / "adapter")
 
 
-def ensure_lora(model: AnyGenModel, *, rank: int, alpha: int, dropout: float) -> None:
+def ensure_lora(
+    model: AnyGenModel, *, rank: int, alpha: int, dropout: float, target_modules: Sequence[str]
+) -> None:
     """Give the language model a fresh adapter unless the stage before left one."""
     if not has_lora(model.llm):
-        add_lora(model.llm, rank=rank, alpha=alpha, dropout=dropout)
+        add_lora(model.llm, rank=rank, alpha=alpha, dropout=dropout, target_modules=target_modules)

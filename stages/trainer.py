@@ -108,7 +108,7 @@ class Trainer:
         """
         with hold(self.run_folder) if self.accelerator.is_main_process else contextlib.nullcontext():
             self._start(resume, force)
-            last = min(self.config.steps, until or self.config.steps)
+            last = min(self.config.last_step, until or self.config.last_step)
             with self._stopping_at_a_step(), self._bar() as bar:
                 while self.step < last and not self._stop_asked():
                     figures = self._train_step()
@@ -116,7 +116,7 @@ class Trainer:
                     self._after_step(figures, bar)
             if self._saved_step != self.step:
                 self.save_checkpoint()
-            scores = self._finish() if self.step == self.config.steps else {}
+            scores = self._finish() if self.step == self.config.last_step else {}
             if self._metrics is not None:
                 self._metrics.close()
             return scores
@@ -132,6 +132,11 @@ class Trainer:
             checkpoint = checkpointing.load_newest(folder)
             assert checkpoint is not None
             self._restore(checkpoint, force)
+            if self.step > self.config.last_step:
+                raise BadArgument(
+                    f"Found a checkpoint of step {self.step}; expected none after {self.config.last_step}, "
+                    "where the run ends. Raise trainer.ends_at."
+                )
         if self.pieces % self.accelerator.num_processes:
             raise BadArgument(
                 f"Found {self.pieces} micro-batches for {self.accelerator.num_processes} processes; expected "
@@ -147,13 +152,13 @@ class Trainer:
             }
             write_text(self.run_folder / "config.json", json.dumps(about, indent=1))
             self._metrics = MetricsLog(
-                self.run_folder, step=self.step, last_step=config.steps, tensorboard=config.tensorboard
+                self.run_folder, step=self.step, last_step=config.last_step, tensorboard=config.tensorboard
             )
         self._logged = (self.step, self.seconds)
 
     def _bar(self) -> Any:
         return tqdm(
-            total=self.config.steps, initial=self.step, desc=self.stage.name, disable=not self._progress
+            total=self.config.last_step, initial=self.step, desc=self.stage.name, disable=not self._progress
         )
 
     @contextlib.contextmanager
@@ -235,7 +240,7 @@ class Trainer:
                     self.ema[name].lerp_(parameter, 1 - decay)
 
     def _logs_now(self) -> bool:
-        return self.step % self.config.log_every == 0 or self.step == self.config.steps
+        return self.step % self.config.log_every == 0 or self.step == self.config.last_step
 
     def _after_step(self, figures: dict[str, float], bar: Any) -> None:
         config = self.config
@@ -243,7 +248,7 @@ class Trainer:
             lr = config.learning_rate_at(self.step - 1)
             self._log({"lr": lr, "seconds": round(self.seconds, 2), **figures, **self._speed()})
             bar.set_postfix({k: f"{v:.4g}" for k, v in list(figures.items())[:3]})
-        if config.evaluate_every and self.step % config.evaluate_every == 0 and self.step < config.steps:
+        if config.evaluate_every and self.step % config.evaluate_every == 0 and self.step < config.last_step:
             self._log({f"eval/{k}": v for k, v in self.evaluate().items()})
         if self.step % config.save_every == 0:
             self.save_checkpoint()

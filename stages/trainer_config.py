@@ -16,6 +16,9 @@ class TrainerConfig:
 
     steps: int
     """Optimizer steps."""
+    ends_at: int = 0
+    """Step at which the run is finished though its schedule would go on, such as before another that decays
+    the rate; 0 takes all `steps`. A run that stopped there may be told so when it resumes."""
     batch_size: int
     """Global batch, over all processes."""
     learning_rate: float
@@ -61,6 +64,8 @@ class TrainerConfig:
                 f"Found steps={self.steps}, learning_rate={self.learning_rate}, ema_decay={self.ema_decay}; "
                 "expected steps >= 1, learning_rate > 0 and 0 <= ema_decay < 1."
             )
+        if not 0 <= self.ends_at <= self.steps:
+            raise BadArgument(f"Found ends_at={self.ends_at}; expected 0 to steps={self.steps}.")
         counts = {n: getattr(self, n) for n in ("batch_size", "log_every", "save_every", "max_bad_steps")}
         small = [f"{name}={value}" for name, value in counts.items() if value < 1]
         if small or self.keep < 2 or self.micro_batches < 0:
@@ -68,6 +73,11 @@ class TrainerConfig:
             raise BadArgument(
                 f"Found {found}; expected whole numbers from 1, keep from 2, micro_batches from 0."
             )
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the run is finished."""
+        return self.ends_at or self.steps
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then the decay to `final_lr_ratio` times the peak."""
@@ -79,7 +89,16 @@ class TrainerConfig:
 
 
 FREE = frozenset(
-    {"log_every", "evaluate_every", "save_every", "keep", "max_bad_steps", "tensorboard", "micro_batches"}
+    {
+        "ends_at",
+        "log_every",
+        "evaluate_every",
+        "save_every",
+        "keep",
+        "max_bad_steps",
+        "tensorboard",
+        "micro_batches",
+    }
 )
 """Fields that may differ when a run resumes: they change no weight, or are settled by the checkpoint."""
 

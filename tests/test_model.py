@@ -259,3 +259,44 @@ def test_refusals() -> None:
         AnyGenModel(**{**parts, "input_projection": InputProjection(encoder_dim=6, llm_dim=9)})
     with pytest.raises(BadArgument, match="output projection for video, which has no signal tokens"):
         AnyGenModel(**{**parts, "output_projections": {Modality.VIDEO: output_projection()}})
+
+
+def test_a_shared_prefix_is_computed_once_and_changes_nothing() -> None:
+    model = make_model(lora=True)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    model.set_trainable(["lora", "signal_rows", "input_projection"])
+    first = text(1, 5).expand(3, -1)
+    media = torch.tensor([[40, 40, 40, 41]]).expand(3, -1)
+    ids = torch.cat([first, media, text(3, 3), torch.tensor([[42, 43, 44, 2]] * 3)], 1)
+    ids[2, 3] = (ids[0, 3] - 2) % 37 + 3  # one row goes another way at its fourth token
+    mask = torch.ones_like(ids)
+    mask[1, -4:] = 0
+    ids[1, -4:] = 0
+    slots = torch.zeros_like(ids, dtype=torch.bool)
+    slots[:, 6:8] = True
+    labels = ids.masked_fill((torch.arange(ids.shape[1]) < 9) | (mask == 0), -100)
+    vectors = torch.randn(3, ENCODER)
+    seen: list[int] = []
+    model.llm.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    found = []
+    for shared in (False, True):
+        model.zero_grad()
+        output = model(ids, mask, slot_mask=slots, media_vectors=vectors, labels=labels, share_prefix=shared)
+        output.loss.backward()
+        slopes = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        found.append((output, slopes))
+    (plain, slopes), (once, once_slopes) = found
+    assert seen == [ids.numel(), 3, 3 * (ids.shape[1] - 3)]
+    assert torch.allclose(once.hidden_states[mask == 1], plain.hidden_states[mask == 1], atol=1e-5)
+    assert torch.allclose(once.token_losses, plain.token_losses, atol=1e-5)
+    assert slopes.keys() == once_slopes.keys() and slopes
+    assert all(torch.allclose(once_slopes[n], slope, atol=1e-5) for n, slope in slopes.items())
+    # one row has nothing to share, and neither have rows that begin with media
+    seen.clear()
+    model(ids[:1], share_prefix=True)
+    model(media, slot_mask=slots[:, 5:9], media_vectors=vectors, share_prefix=True)
+    assert seen == [ids.shape[1], 1, 3 * 3]

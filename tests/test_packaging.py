@@ -112,9 +112,11 @@ def test_light_imports_load_nothing_heavy(statement: str) -> None:
 
 
 def test_bundle_is_tracked_whole_and_small() -> None:
-    folder = ROOT / "anygen" / "bundled" / "toybox-tiny"
+    folder = ROOT / "anygen" / "bundled"
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {"config.json", "manifest.json", "README.md"} <= {path.name for path in folder.iterdir()}
+    whole, parts = ({path.name for path in (folder / name).iterdir()} for name in ("toybox-tiny", "small"))
+    assert {"config.json", "manifest.json", "README.md"} <= whole
+    assert {"adapter", "input_projection", "output_projections", "manifest.json", "README.md"} == parts
     assert sum(path.stat().st_size for path in files) <= BUNDLE_LIMIT
     assert {path.suffix for path in files} <= {".json", ".md", ".safetensors", ".txt", ".model", ".jinja"}
 

@@ -288,7 +288,7 @@ def save_model(
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, *, mark: str = CONFIG) -> Iterator[Path]:
     """Give a draft folder that takes the place of another when everything in it is written.
 
     On leaving, hidden and temporary files aside, every file becomes readable by all (0644), the manifest is
@@ -296,6 +296,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: where the draft goes in the end.
+        mark: the file that says that an older folder is of the same kind and may go.
 
     Yields:
         The draft.
@@ -305,7 +306,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise BadArgument(f"{folder} is a file, expected a folder; name another place.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise BadArgument(f"{folder} holds other files and no model; name an empty or new folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -16,7 +16,7 @@ from anygen.modality import Modality
 from anygen.presets import LANGUAGE_MODELS, LORA, PRESETS
 from anygen.tokens import DELIMITERS
 
-from .resolve import bundled_names, read_config, resolve
+from .resolve import bundled_names, bundled_part, read_config, resolve
 
 TRAINED = ("input_projection", "adapter", "signal_rows", "output_projections/")
 """Parts that the alignment stages train; all others are frozen there."""
@@ -70,7 +70,8 @@ def inspect_model(name_or_path: str) -> list[PartReport]:
         config = read_config(folder)
     reports: list[PartReport] = []
     for name, part in config.parts().items():
-        for label, counts in _counts(name, part, folder, config).items():
+        place = bundled_part(config.name, name) if folder is None else folder / name
+        for label, counts in _counts(name, part, place, config).items():
             total = sum(counts.values())
             reports.append(
                 PartReport(
@@ -116,10 +117,10 @@ def _count_file(path: Path) -> dict[str, int]:
         ) from None
 
 
-def _counts(name: str, part: Part, folder: Path | None, config: AnyGenConfig) -> dict[str, dict[str, int]]:
+def _counts(name: str, part: Part, place: Path | None, config: AnyGenConfig) -> dict[str, dict[str, int]]:
     """Per line of the report, the parameters of its components."""
-    if folder is not None and (folder / name).is_dir():
-        return _stored(name, folder / name, config)
+    if place is not None and place.is_dir():
+        return _stored(name, place, config)
     built = _built(name, part, config)
     return built or {name: {"": part.num_parameters}}
 
@@ -203,7 +204,7 @@ def _language_model(name: str, config: AnyGenConfig) -> dict[str, dict[str, int]
         num_rows = len(DELIMITERS) + sum(config.signal_tokens.values())
         first = llm.get_input_embeddings().weight.shape[0]
         extend_vocabulary(llm, range(first, first + num_rows))
-        add_lora(llm, **LORA)
+        add_lora(llm, **LANGUAGE_MODELS[config.llm.source].get("adapter", LORA))
         lora, rows = lora_parameters(llm).values(), row_parameters(llm).values()
     return {name: {"": sum(p.numel() for p in lora)}, "signal_rows": {"": sum(p.numel() for p in rows)}}
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
+from anygen.assembly import ASSEMBLIES
 from anygen.config import AnyGenConfig, EncoderConfig, Part, Reference, from_json, read_json
 from anygen.encoders.opening import EncoderFolder
 from anygen.errors import BadArgument, CheckpointCorrupt, MissingPart
@@ -36,6 +37,25 @@ def bundled_names() -> list[str]:
     return sorted(path.parent.name for path in bundled_folder().glob(f"*/{CONFIG}"))
 
 
+def bundled_part(model: str, name: str) -> Path | None:
+    """Find a part that ships with the package of a model that is put together elsewhere.
+
+    Args:
+        model: name of the model.
+        name: the part's, such as "decoders/image".
+
+    Returns:
+        Its folder, or None where it does not ship.
+    """
+    if model not in ASSEMBLIES:
+        return None
+    places = (bundled_folder() / model / name, bundled_folder() / ASSEMBLIES[model].around / name)
+    # of the model around which it is built, the parts that are not trained anew
+    found = places[0] if places[0].is_dir() else places[1]
+    shared = name.startswith(("encoder", "decoders/"))
+    return found if found.is_dir() and (shared or found == places[0]) else None
+
+
 def resolve(name_or_path: str | Path, *, revision: str | None = None) -> Path:
     """Find a model folder, downloading it when it is a repository of the hub.
 
@@ -62,6 +82,11 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None) -> Path:
         if not (folder / CONFIG).is_file():
             raise MissingPart(f"The repository {name} has no {CONFIG}, expected a model folder of anygen.")
         return folder
+    if name in ASSEMBLIES:
+        raise MissingPart(
+            f"{name} is put together on this machine, and its language model does not ship with it; type "
+            f"{ASSEMBLIES[name].commands(name)}, then give that folder."
+        )
     if name in PRESETS:
         raise MissingPart(
             f"{name} is a configuration whose projections are not trained here; train or import them and "

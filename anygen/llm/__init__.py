@@ -14,7 +14,9 @@ from .backbone import (
     token_logits,
 )
 from .fusion import fuse
+from .half_products import HalfProductLinear, halve_products
 from .lora import (
+    ATTENTION_PROJECTIONS,
     adapter_disabled,
     add_lora,
     has_lora,
@@ -28,6 +30,7 @@ from .sampling import TextPiece, sample
 from .tower_adapter import add_tower_lora, merged_state
 
 __all__ = [
+    "ATTENTION_PROJECTIONS",
     "Answer",
     "AnswerFinished",
     "Event",
@@ -38,6 +41,7 @@ __all__ = [
     "sample",
     "ExtendedEmbedding",
     "ExtendedHead",
+    "HalfProductLinear",
     "adapter_disabled",
     "add_lora",
     "add_tower_lora",
@@ -45,6 +49,7 @@ __all__ = [
     "build_backbone",
     "extend_vocabulary",
     "fuse",
+    "halve_products",
     "has_lora",
     "load_adapter",
     "load_backbone",

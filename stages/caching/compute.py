@@ -110,6 +110,7 @@ def _states(system: System, group: Group) -> dict[Modality, Tensor]:
         prompts.attention_mask,
         slot_mask=prompts.slot_mask,
         media_vectors=group.vectors.to(system.model.device),
+        share_prefix=system.share_prefix,
     )
     states: dict[Modality, Tensor] = output.signal_states
     return states

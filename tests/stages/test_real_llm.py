@@ -11,9 +11,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from anygen import AnyGenPipeline
+from anygen.checkpoints.assemble import make_model
+from anygen.checkpoints.folder import load_model
 from anygen.checkpoints.importers import ImportRequest, import_checkpoint
 from anygen.checkpoints.resolve import resolve
-from anygen.llm import base_state_dict, load_backbone, set_rows_enabled
+from anygen.llm import adapter_disabled, base_state_dict, load_backbone, set_rows_enabled
+from anygen.prompting import PromptBuilder, TrainingTurn
+from anygen.stages.evaluation.everyday import QUESTIONS
 from anygen.stages.run import build_stage
 from anygen.stages.trainer import Trainer, TrainerConfig
 
@@ -68,3 +73,30 @@ def test_smollm2_learns_to_see_and_chats_as_before(smollm2: Path, tmp_path: Path
     with torch.inference_mode():
         before, after = published(ids).logits, inside(ids).logits
     assert torch.equal(before, after)
+
+
+@pytest.mark.timeout(3000)
+def test_small_chats_as_its_language_model_alone_and_shows_what_is_asked(
+    smollm2: Path, tmp_path: Path
+) -> None:
+    assert make_model("small", tmp_path / "small").name == "small"
+    pipe = AnyGenPipeline.from_pretrained(tmp_path / "small")
+    loaded = load_model(tmp_path / "small", modalities=())
+    published, tokenizer = load_backbone(smollm2), AutoTokenizer.from_pretrained(smollm2)
+    builder = PromptBuilder(
+        loaded.tokenizer, loaded.model.tokens, template=loaded.config.chat_template, num_slot_tokens=5
+    )
+    for question in QUESTIONS[:3]:
+        chat = [{"role": "user", "content": question}]
+        text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert list(builder.encode([TrainingTurn("user", (question,))]).input_ids) == ids
+        with adapter_disabled(loaded.model.llm), torch.inference_mode():
+            off = loaded.model.llm(torch.tensor([ids])).logits
+        with torch.inference_mode():
+            assert torch.equal(off, published(torch.tensor([ids])).logits)
+        reply = pipe(question, seed=0)
+        assert reply.text and not (reply.images or reply.audios or reply.videos)
+    reply = pipe("Show me a small red star and play its sound", seed=0)
+    assert (len(reply.images), len(reply.audios), len(reply.videos)) == (1, 1, 0)
+    assert "small red star" in reply.text

@@ -23,6 +23,7 @@ from anygen.stages.base import Stage, set_trainable
 from anygen.stages.caching.work import CacheJob, CacheOptions
 from anygen.stages.caption_start import pooled, ridge
 from anygen.stages.features import FeatureConfig, MediaFeatures
+from anygen.stages.replay import ReplayAnswer, replay_prompt, write_answers
 from anygen.stages.run import build_stage
 from anygen.stages.trainer import Trainer, TrainerConfig
 from anygen.toybox.read_text import read_text
@@ -325,3 +326,38 @@ def test_regression_is_that_of_the_normal_equations() -> None:
         1,
         1,
     ]
+
+
+def test_what_the_model_says_by_itself_is_trained_with_the_rest(
+    system: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "replay.jsonl"
+    write_answers(
+        file, [ReplayAnswer(("Hello there", "Good day"), True), ReplayAnswer(("Why", "Because of"), False)]
+    )
+    config = {
+        "system": {**system, "share_prefix": True, "half_products": True}, "rank": 2, "alpha": 2,
+        "target_modules": ["q_proj", "v_proj"], "begin": "captions", "without": ["chat", "outside"],
+        "replay": str(file), "replayed": 0.5, "evaluated": 1,
+    }  # fmt: skip
+    stage: Any = build_stage("instruction-tuning", config)
+    lora = {n.split(".lora_")[0].split(".")[-1] for n in names(stage) if ".lora_" in n}
+    assert lora == {"q_proj", "v_proj"}
+    decode, builder = stage.system.tokenizer.decode, stage.system.builder
+    said = [decode(prompt.input_ids) for prompt in map(stage._prompt, range(60))]
+    replayed = [text for text in said if "Good day" in text or "Because of" in text]
+    assert 15 < len(replayed) < 45 and len(set(replayed)) == 2
+    assert {t.endswith(stage.system.tokenizer.eos_token) for t in replayed if "Because" in t} == {False}
+    rng = np.random.default_rng(0)
+    drawn = {stage._dialogue(rng).direction for _ in range(300)}
+    assert drawn.isdisjoint({"chat", "outside"}) and len(drawn) > 20
+    whole = replay_prompt(builder, ReplayAnswer(("Hello there", "Good day"), True))
+    learned = [i for i, label in zip(whole.input_ids, whole.labels, strict=True) if label >= 0]
+    assert decode(learned).strip() == f"Good day{stage.system.tokenizer.eos_token}"
+    # beginning at captions is nearer to what is said of media than beginning at random
+    plain: Any = build_stage("instruction-tuning", {**config, "begin": "as-given"})
+    weights = [s.modules()["model"].input_projection.linear.weight for s in (stage, plain)]
+    assert not torch.equal(*weights)
+    run_stage("instruction-tuning", config, tmp_path)
+    with pytest.raises(BadArgument, match="found direction 'small-talk', expected one of text-to-image"):
+        build_stage("instruction-tuning", {**config, "without": ["small-talk"]})

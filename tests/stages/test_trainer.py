@@ -402,3 +402,22 @@ def test_settings_lie_over_the_file(tmp_path: Path) -> None:
 def test_bad_settings_are_named(tmp_path: Path, setting: str, message: str) -> None:
     with pytest.raises(BadArgument, match=message):
         read_config(write(tmp_path), [setting])
+
+
+def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:
+    whole = Trainer(LineStage(), CONFIG, tmp_path / "whole", progress=False)
+    whole.run(until=5)
+    assert not (tmp_path / "whole" / "result").exists()
+    short = Trainer(LineStage(), replace(CONFIG, ends_at=5), tmp_path / "short", progress=False)
+    short.run()
+    summary = json.loads((tmp_path / "short" / "summary.json").read_text())
+    assert summary["steps"] == 5 and (tmp_path / "short" / "result").is_dir()
+    assert all(torch.equal(p, short.trainable[n]) for n, p in whole.trainable.items())
+    # a run that stopped may be told that this was its end; one that went on may not
+    again = Trainer(LineStage(), replace(CONFIG, ends_at=5), tmp_path / "whole", progress=False)
+    again.run(resume=True)
+    assert (tmp_path / "whole" / "result").is_dir()
+    with pytest.raises(BadArgument, match="checkpoint of step 5; expected none after 4, where the run ends"):
+        Trainer(LineStage(), replace(CONFIG, ends_at=4), tmp_path / "whole", progress=False).run(resume=True)
+    with pytest.raises(BadArgument, match="Found ends_at=99; expected 0 to steps="):
+        replace(CONFIG, ends_at=99)
