@@ -115,7 +115,13 @@ class StoredSystem(System):
         return torch.stack([self._known[modality, c] for c in captions]).float()
 
     def grouped(
-        self, prompts: Sequence[Prompt], rng: np.random.Generator, *, parts: int, held_out: bool = False
+        self,
+        prompts: Sequence[Prompt],
+        rng: np.random.Generator,
+        *,
+        parts: int,
+        held_out: bool = False,
+        moved: float = 0.0,
     ) -> list[Group]:
         """One group: nothing is padded, since no language model reads it."""
         signals = tuple(placed for prompt in prompts for placed in prompt.signals)
