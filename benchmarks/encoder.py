@@ -4,6 +4,9 @@ The reference (`pip download --no-deps imagebind-unofficial einops`, unpacked in
 dependency: its code is for non-commercial use, and its requirements torchvision, torchaudio, timm and
 pytorchvideo do not import beside this torch. Its towers need two functions of timm and a file opener, which
 stand-ins take the place of; nothing of them runs in a forward pass in evaluation mode.
+
+`--kernels` says why it is not more: the share of the time that both spend in the same two kernels of torch,
+matrix products and attention, over the same numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from anygen.encoders.imagebind import ImageBindConfig, ImageBindModel, imagebind_huge
 from anygen.encoders.imagebind.config import TOWER
@@ -93,14 +97,47 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
     return min(found)
 
 
-@torch.inference_mode()
-def compare(folder: Path, divisor: int, count: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Seconds of both for every tower, after checking that they agree."""
+SAME = ("aten::addmm", "aten::_scaled_dot_product_flash_attention_for_cpu")
+"""Kernels that both call on the same shapes."""
+
+
+def share(work: Callable[[], Any]) -> float:
+    """Share of the processor's time that is spent in the common kernels."""
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        work()
+    events = profiler.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    return sum(event.self_cpu_time_total for event in events if event.key in SAME) / whole
+
+
+def both(folder: Path, divisor: int) -> tuple[nn.Module, ImageBindModel]:
+    """The reference and ours, with the same weights."""
     torch.manual_seed(0)
     config = narrow(divisor)
     theirs = reference(folder, config)
     ours = ImageBindModel(config).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, ours
+
+
+@torch.inference_mode()
+def kernels(folder: Path, divisor: int, count: int) -> dict[str, dict[str, float]]:
+    """The share of the common kernels in both, for every tower."""
+    theirs, ours = both(folder, divisor)
+    return {
+        TOWER[m]: {
+            "reference": share(lambda m=m, v=values: theirs({TOWER[m]: v})),
+            "ours": share(lambda m=m, v=values: ours({m: v})),
+        }
+        for m, values in inputs(count).items()
+    }
+
+
+@torch.inference_mode()
+def compare(folder: Path, divisor: int, count: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of both for every tower, after checking that they agree."""
+    theirs, ours = both(folder, divisor)
     found: dict[str, dict[str, float]] = {}
     for modality, values in inputs(count).items():
         name = TOWER[modality]
@@ -124,13 +161,20 @@ def main() -> None:
     parser.add_argument("--divisor", type=int, default=4, help="of the towers' widths")
     parser.add_argument("--count", type=int, default=1, help="items of every tower")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--kernels", action="store_true", help="shares of the common kernels instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = compare(arguments.reference, arguments.divisor, arguments.count, arguments.repeats)
+    if arguments.kernels:
+        found = kernels(arguments.reference, arguments.divisor, arguments.count)
+    else:
+        found = compare(arguments.reference, arguments.divisor, arguments.count, arguments.repeats)
     if arguments.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     for name, row in found.items():
+        if arguments.kernels:
+            sys.stdout.write(f"{name:<8} reference {row['reference']:6.1%}  ours {row['ours']:6.1%}\n")
+            continue
         ratio = row["reference"] / row["ours"]
         times = f"reference {row['reference']:7.3f} s  ours {row['ours']:7.3f} s"
         sys.stdout.write(f"{name:<8} {times}  {ratio:5.2f} times as fast\n")

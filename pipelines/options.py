@@ -178,12 +178,15 @@ def _checked(what: str, prefix: str, ranges: Mapping[str, Range], given: Mapping
     return {name: ranges[name].check(prefix + name, v) for name, v in given.items() if v is not None}
 
 
-def output_modalities(config: AnyGenConfig, outputs: Iterable[Modality | str] | None) -> tuple[Modality, ...]:
-    """Check `outputs=`.
+def output_modalities(
+    config: AnyGenConfig, outputs: Iterable[Modality | str] | None, *, compile: bool = False
+) -> tuple[Modality, ...]:
+    """Check `outputs=`, or `compile=`, which names media alone.
 
     Args:
         config: the model's configuration.
         outputs: modalities that the answer must have, or None.
+        compile: whether it is `compile=`.
 
     Returns:
         The modalities, each once, in the order given; empty for None.
@@ -194,21 +197,22 @@ def output_modalities(config: AnyGenConfig, outputs: Iterable[Modality | str] | 
     """
     if outputs is None:
         return ()
-    valid = [Modality.TEXT.value, *(m.value for m in GENERATED)]
+    option = "compile" if compile else "outputs"
+    valid = [*([] if compile else [Modality.TEXT.value]), *(m.value for m in GENERATED)]
     if isinstance(outputs, str) or not isinstance(outputs, Iterable):
-        raise BadArgument(f"`outputs` is {_shown(outputs)}, expected a list such as ['text', 'image'].")
+        raise BadArgument(f"`{option}` is {_shown(outputs)}, expected a list such as {valid[:2]}.")
     wanted: list[Modality] = []
     for name in outputs:
         if str(name) not in valid:
-            raise BadArgument(f"`outputs`: {unknown_name(str(name), valid, 'an output')}")
+            raise BadArgument(f"`{option}`: {unknown_name(str(name), valid, 'an output')}")
         modality = Modality(str(name))
         if modality is not Modality.TEXT and modality not in config.decoders:
             made = ", ".join(["text", *(m.value for m in config.decoders)])
-            raise MissingPart(f"`outputs` asks for {modality.value}, but the model makes only {made}.")
+            raise MissingPart(f"`{option}` asks for {modality.value}, but the model makes only {made}.")
         if modality not in wanted:
             wanted.append(modality)
     if not wanted:
-        raise BadArgument("`outputs` is empty, expected at least one of text, image, audio, video, or None.")
+        raise BadArgument(f"`{option}` is empty, expected at least one of {', '.join(valid)}, or None.")
     return tuple(wanted)
 
 

@@ -35,6 +35,8 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("video-frames", "diffusion"),
     ("video-diffusion", "diffusion"),
     ("video-refine", "diffusion"),
+    ("video-shapes", "diffusion"),
+    ("video-last", "diffusion"),
     ("audio-diffusion", "diffusion"),
     ("audio-refine", "diffusion"),
     ("language-model", "language-model"),
@@ -51,6 +53,12 @@ RECIPE: tuple[tuple[str, str], ...] = (
     ("words-refine", "instruction-tuning"),
     ("words-last", "instruction-tuning"),
     ("last-refine", "instruction-tuning"),
+    ("names-tuning", "instruction-tuning"),
+    ("names-hidden", "instruction-tuning"),
+    ("names-films", "instruction-tuning"),
+    ("names-blurred", "instruction-tuning"),
+    ("names-moved", "instruction-tuning"),
+    ("names-outputs", "instruction-tuning"),
 )
 """(run, stage) in the order that later runs need them; each has a file in `recipes/NAME/`."""
 
@@ -64,6 +72,8 @@ WHAT: dict[str, str] = {
     "video-frames": "UNet of the video decoder, frame by frame",
     "video-diffusion": "the same, whole films",
     "video-refine": "the same, at all noise levels",
+    "video-shapes": "its spatial layers, frame by frame, shapes and colors apart",
+    "video-last": "the same, whole films",
     "audio-diffusion": "UNet of the audio decoder",
     "audio-refine": "the same, told time and pitch",
     "language-model": "Llama",
@@ -80,16 +90,22 @@ WHAT: dict[str, str] = {
     "words-refine": "LoRA, on more wordings",
     "words-last": "the same, on more still",
     "last-refine": "LoRA and input projection, to the end",
+    "names-tuning": "LoRA and all projections, with names before media",
+    "names-hidden": "the same, answers' words hidden",
+    "names-films": "the same, on films",
+    "names-blurred": "the same, on blurred vectors",
+    "names-moved": "the same, on moved vectors, to the end",
+    "names-outputs": "output projections, anew",
 }
 
 DECODER_RUNS: dict[Modality, str] = {
     Modality.IMAGE: "image-diffusion",
     Modality.AUDIO: "audio-refine",
-    Modality.VIDEO: "video-refine",
+    Modality.VIDEO: "video-last",
 }
 """The run whose result is the decoder of a modality."""
 
-SYSTEM_RUNS: tuple[str, ...] = ("last-refine",)
+SYSTEM_RUNS: tuple[str, ...] = ("names-outputs",)
 """Runs of which the mean is the system (see `averaging`)."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -65,12 +66,46 @@ class MediaFeatures:
     def __init__(self, vectors: dict[Modality, Tensor], *, held_out: bool = False) -> None:
         self.vectors = vectors
         self._rows = {m: {k: i for i, k in enumerate(revealed_keys(m, held_out=held_out))} for m in vectors}
+        self._means = {m: self._value_means(m) for m in vectors}
 
     def draw(self, modality: Modality, scene: Scene, rng: np.random.Generator) -> Tensor:
         """A unit-norm vector (dim,) of some render that reveals what this scene does."""
-        row = self._rows[modality][tuple(getattr(scene, n) for n in REVEALS[modality])]
-        renders = self.vectors[modality][row]
+        return self._render(modality, tuple(getattr(scene, n) for n in REVEALS[modality]), rng)
+
+    def moved(self, modality: Modality, scene: Scene, rng: np.random.Generator) -> Tensor:
+        """A vector (dim,) of another shape or color, moved by the difference of the two values' means.
+
+        What a combination has beyond its values is then another one's, and tells nothing: a model has to read
+        each value off what all scenes of that value share, which pairs never shown have too.
+        """
+        names = REVEALS[modality]
+        key = [getattr(scene, name) for name in names]
+        chosen = [i for i, name in enumerate(names) if name in ("shape", "color")]
+        if not chosen:
+            return self.draw(modality, scene, rng)
+        index = chosen[rng.integers(len(chosen))]
+        others = [[*key[:index], v, *key[index + 1 :]] for v in ATTRIBUTES[names[index]] if v != key[index]]
+        others = [other for other in others if tuple(other) in self._rows[modality]]
+        other = others[rng.integers(len(others))]
+        means = self._means[modality][names[index]]
+        vector = self._render(modality, tuple(other), rng) + means[key[index]] - means[other[index]]
+        return F.normalize(vector, dim=0)
+
+    def _render(self, modality: Modality, key: tuple[str, ...], rng: np.random.Generator) -> Tensor:
+        renders = self.vectors[modality][self._rows[modality][key]]
         return renders[rng.integers(len(renders))].float()
+
+    def _value_means(self, modality: Modality) -> dict[str, dict[str, Tensor]]:
+        """Mean vector (dim,) by attribute and value."""
+        centres = self.vectors[modality].float().mean(1)
+        keys = list(self._rows[modality])
+        return {
+            name: {
+                value: centres[[i for i, key in enumerate(keys) if key[place] == value]].mean(0)
+                for value in {key[place] for key in keys}
+            }
+            for place, name in enumerate(REVEALS[modality])
+        }
 
     @classmethod
     def load_or_compute(

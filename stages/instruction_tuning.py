@@ -6,7 +6,7 @@ generation loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from .data.own import DataConfig
 from .data.scores import caption_scores, signal_scores
 from .dialogue_data import filled, seen_turns, shouted
 from .encoder_alignment import DESCRIBING, MOST_TO_BEGIN
+from .harder import blurred, drop_words
 from .pretraining.language_model import exact_answers
 from .replay import read_answers, replay_prompt
 from .signals import distance_losses, mean_distances
@@ -72,6 +73,13 @@ class InstructionConfig:
     """Share of the toybox's dialogues whose user puts idle words into a request."""
     shouted: float = 0.0
     """Share of the toybox's dialogues whose user types in capitals, beyond the few that do anyway."""
+    hidden: float = 0.0
+    """Share of an answer's words that the model does not see when it goes on (`harder.drop_words`)."""
+    moved: float = 0.0
+    """Share of the toybox's media whose vectors are another shape's or color's (`MediaFeatures.moved`)."""
+    blurred: float = 0.0
+    """Norm of Gaussian noise on the media's vectors, which have norm 1: what is read off them then changes
+    slowly between them, and so is right on pairs that were never shown."""
     trains: tuple[TrainablePart, ...] = ("lora", "input_projection", "output_projections", "signal_rows")
     """What trains; the rest stays as the stage before left it."""
 
@@ -132,8 +140,10 @@ class InstructionStage:
         groups_rng = np.random.default_rng((42, int(indices[0])))
         if self.data is not None:
             prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
-            return self.system.grouped(prompts, groups_rng, parts=4)
-        return self.system.grouped([self._prompt(int(index)) for index in indices], groups_rng, parts=4)
+            return self._harder(self.system.grouped(prompts, groups_rng, parts=4), groups_rng)
+        prompts = [self._prompt(int(index)) for index in indices]
+        groups = self.system.grouped(prompts, groups_rng, parts=4, moved=self.config.moved)
+        return self._harder(groups, groups_rng)
 
     def _prompt(self, index: int) -> Prompt:
         """A dialogue of the toybox, or what the language model says by itself."""
@@ -145,6 +155,19 @@ class InstructionStage:
         turns = filled(turns, rng) if rng.random() < self.config.filled else turns
         turns = shouted(turns) if rng.random() < self.config.shouted else turns
         return self.system.builder.encode(turns, add_generation_prompt=False)
+
+    def _harder(self, groups: list[Group], rng: np.random.Generator) -> list[Group]:
+        """The same with the configured noise on vectors and share of the answers' words hidden."""
+        config, builder = self.config, self.system.builder
+        if config.blurred:
+            groups = [replace(group, vectors=blurred(group.vectors, config.blurred, rng)) for group in groups]
+        if not config.hidden:
+            return groups
+        kept, pad = (*builder.tokens.new_ids, builder.tokenizer.eos_token_id), builder.pad_id
+        return [
+            replace(g, prompts=drop_words(g.prompts, config.hidden, rng, kept=kept, hidden=pad))
+            for g in groups
+        ]
 
     def _dialogue(self, rng: np.random.Generator) -> Dialogue:
         """One of the mixture, or of a direction that gets more."""

@@ -115,8 +115,10 @@ def toybox_seed(config: SystemConfig | None) -> int:
 class Media(Protocol):
     """What stands behind slots and signals: the toybox's scenes, or a data set's files."""
 
-    def vectors(self, items: Sequence[Any], rng: np.random.Generator, *, held_out: bool) -> list[Tensor]:
-        """The encoder's vectors (dim,) of the items in slots, in order."""
+    def vectors(
+        self, items: Sequence[Any], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
+    ) -> list[Tensor]:
+        """The encoder's vectors (dim,) of the items in slots, in order; `moved` is the toybox's alone."""
         ...
 
     def caption(self, target: Any) -> str:
@@ -135,10 +137,14 @@ class ToyboxMedia:
         self._features = features
 
     def vectors(
-        self, items: Sequence[InputMedia], rng: np.random.Generator, *, held_out: bool
+        self, items: Sequence[InputMedia], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
     ) -> list[Tensor]:
-        """A drawn render's vector for each item."""
-        return [self._features[held_out].draw(item.modality, item.scene, rng) for item in items]
+        """A drawn render's vector for each item; a share is moved (`MediaFeatures.moved`)."""
+        features = self._features[held_out]
+        return [
+            (features.moved if moved and rng.random() < moved else features.draw)(i.modality, i.scene, rng)
+            for i in items
+        ]
 
     def caption(self, target: Signal) -> str:
         """The canonical caption of the signal's attributes."""
@@ -182,22 +188,30 @@ class System:
         *,
         parts: int,
         held_out: bool = False,
+        moved: float = 0.0,
     ) -> list[Group]:
-        """Prompts in `parts` groups of like length, with features drawn for their media."""
+        """Prompts in `parts` groups of like length, with features drawn for their media, a share moved."""
         prompts = [self.builder.encode(turns, add_generation_prompt=False) for turns in conversations]
-        return self.grouped(prompts, rng, parts=parts, held_out=held_out)
+        return self.grouped(prompts, rng, parts=parts, held_out=held_out, moved=moved)
 
     def grouped(
-        self, prompts: Sequence[Prompt], rng: np.random.Generator, *, parts: int, held_out: bool = False
+        self,
+        prompts: Sequence[Prompt],
+        rng: np.random.Generator,
+        *,
+        parts: int,
+        held_out: bool = False,
+        moved: float = 0.0,
     ) -> list[Group]:
         """Like `groups`, of conversations that are prompts already."""
         prompts = sorted(prompts, key=len)
         split = np.array_split(np.arange(len(prompts)), min(parts, len(prompts)))
-        return [self._group([prompts[i] for i in rows], rng, held_out) for rows in split]
+        return [self._group([prompts[i] for i in rows], rng, held_out, moved) for rows in split]
 
-    def _group(self, prompts: list[Prompt], rng: np.random.Generator, held_out: bool) -> Group:
+    def _group(self, prompts: list[Prompt], rng: np.random.Generator, held_out: bool, moved: float) -> Group:
         batch = self.builder.collate(prompts, side="right")
-        vectors = self.media.vectors([slot.item for slot in batch.slots], rng, held_out=held_out)
+        items = [slot.item for slot in batch.slots]
+        vectors = self.media.vectors(items, rng, held_out=held_out, moved=moved)
         captions: dict[Modality, list[str]] = {}
         for placed in batch.signals:
             captions.setdefault(placed.modality, []).append(self.media.caption(placed.item))

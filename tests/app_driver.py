@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,37 @@ WATCH = """said => {
 }"""
 """Notes what the live answer says and which steps its bars tell, as the page changes."""
 
-STEPS = '[class*="st-key-image_num_inference_steps"] input'
-"""The field in the settings."""
+DIALOG = "[role=dialog]:not([data-testid=stPopoverBody])"
+"""A dialog over the page; popovers have the same role."""
+
+MOVED = """() => {
+  const medium = told => told && told.split(' ')[0];
+  return window.steps.some((told, place) => medium(told) === medium(window.steps[place - 1]));
+}"""
+"""Whether a bar was seen to move from one step to another."""
+
+LAST = {
+    "chat": "[data-testid=stChatInput]",
+    "gallery": '[class*="st-key-gallery_card_"]',
+    "mixer": ".st-key-mixer_recipe_2",
+    "model": "h3:has-text('Licences')",
+    "toybox": ".st-key-toy_card_text",
+}
+"""What a page draws last when it is opened, but for more of the same."""
+
+BRIGHTNESS = """getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor
+  .match(/\\d+/g).slice(0, 3).reduce((sum, x) => sum + Number(x), 0) / 3"""
+"""Of the page's background, 0 to 255."""
+
+TALLEST = 4000
+"""Pixels of a picture of a whole page."""
+
+PAGE_HEIGHT = """innerHeight - document.querySelector('[data-testid=stMain]').clientHeight
+  + document.querySelector('[data-testid=stMain]').scrollHeight"""
+"""Of a window that shows the whole page without scrolling."""
+
+EIGHT_STEPS = '[class*="st-key-image_num_inference_steps"] input[value="8"]'
+"""The field in the settings, once it has what the preset Draft puts there."""
 
 CUT_OFF = """() => {
   const wide = [], seen = e => e.offsetParent && e.getClientRects().length;
@@ -139,27 +168,49 @@ class ChatPage:
         """Go to a page by its link."""
         self.page.get_by_role("link", name=name).first.click()
         self.page.locator("h1").filter(has_text=name).wait_for()
-        self.settle()
+        self.page.locator(LAST[name.lower()]).first.wait_for()
 
     def goto(self, path: str) -> None:
         """Open a page by its address; the chat's is the root."""
         self.page.goto(f"{self.url}/{'' if path == 'chat' else path}")
+        self.page.locator(LAST[path]).first.wait_for()
+
+    def wait_idle(self) -> None:
+        """Wait until nothing is drawn; the model's page, which looks twice as often, may never be idle."""
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-        self.settle()
+
+    def wait_look(self) -> None:
+        """Wait until the idle page has asked how the engine is, which it does again and again."""
+        self.wait_idle()
+        self.page.locator("[data-testid=stApp][data-test-script-state=running]").wait_for()
+        self.wait_idle()
 
     def scheme(self, name: str) -> None:
         """Choose the theme System, Light or Dark."""
         self.page.get_by_test_id("stMainMenu").get_by_role("button").first.click()
         self.page.get_by_test_id(f"stMainMenuItem-theme-{name}").click()
         self.page.keyboard.press("Escape")
-        self.settle()
 
-    def brightness(self) -> float:
-        """Of the page's background, 0 to 255."""
-        color = self.page.evaluate(
-            "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    def wait_scheme(self, name: str) -> None:
+        """Wait until the page is light or dark."""
+        self.page.wait_for_function(BRIGHTNESS + (" > 200" if name == "light" else " < 60"))
+
+    def cut_off(self) -> list[str]:
+        """What of the whole page is cut off, once it is painted."""
+        self.wait_painted()
+        found: list[str] = self.page.evaluate(CUT_OFF)
+        return found
+
+    def wait_painted(self) -> None:
+        """Wait until all pictures, tables and letters are there and the browser has painted twice."""
+        self.page.wait_for_function(
+            """[...document.images].every(image => image.complete)
+              && !document.querySelector('[data-testid=stSkeleton]')"""
         )
-        return sum(int(x) for x in re.findall(r"\d+", color)[:3]) / 3
+        self.page.evaluate(
+            """() => document.fonts.ready.then(() => new Promise(done =>
+              requestAnimationFrame(() => requestAnimationFrame(() => done()))))"""
+        )
 
     def wait_drawn(self, picture: Any) -> None:
         """Wait until a picture has its pixels."""
@@ -187,8 +238,12 @@ class ChatPage:
             chat_input.get_by_text(file.name, exact=True).first.wait_for(timeout=PATIENCE)
 
     def ask(self, text: str) -> None:
+        """Write a message and send it as soon as it can be: not while a file is still on its way."""
+        from playwright.sync_api import expect
+
         box = self.page.get_by_test_id("stChatInputTextArea")
         box.fill(text)
+        expect(self.page.get_by_test_id("stChatInputSubmitButton")).to_be_enabled()
         box.press("Enter")
 
     @property
@@ -197,7 +252,8 @@ class ChatPage:
 
     @property
     def stop_button(self) -> Any:
-        return self.page.get_by_role("button", name="Stop", exact=False)
+        """The one that ends an answer; a redraw may show its forerunner beside it for a moment."""
+        return self.page.locator('[class*="st-key-stop_"] button').first
 
     def wait_answers(self, count: int) -> Any:
         """Wait until so many answers are finished; the last one."""
@@ -207,52 +263,56 @@ class ChatPage:
             arg=count,
             timeout=3 * PATIENCE,
         )
-        self.settle()
+        self.wait_idle()
+        self.wait_painted()
         return self.answers.nth(count - 1)
 
-    def settle(self) -> None:
-        """Wait until the page runs nothing; on a busy machine what polls may never pause, so not forever."""
-        self.page.evaluate(
-            """async patience => {
-              const idle = () =>
-                document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning';
-              await new Promise(r => setTimeout(r, 400));
-              const end = Date.now() + patience;
-              while (Date.now() < end && !idle()) await new Promise(r => setTimeout(r, 25));
-            }""",
-            PATIENCE // 6,
-        )
-
     def choose_outputs(self, *names: str) -> None:
+        """Press pills of what the answer must have; a second time takes them back."""
+        from playwright.sync_api import expect
+
         bar = self.page.locator(".st-key-composer_bar")
         for name in names:
-            bar.get_by_role("button", name=name).click()
-            self.settle()
+            self.wait_idle()
+            pill = bar.get_by_role("button", name=name)
+            wanted = "false" if pill.get_attribute("aria-pressed") == "true" else "true"
+            pill.click()
+            expect(pill).to_have_attribute("aria-pressed", wanted)
+
+    def open_settings(self) -> Any:
+        """Open the settings; their popover."""
+        self.wait_idle()
+        self.page.locator(".st-key-settings_popover button").click()
+        settings = self.page.get_by_test_id("stPopoverBody")
+        settings.wait_for()
+        return settings
+
+    def close_settings(self) -> None:
+        self.page.keyboard.press("Escape")
+        self.page.get_by_test_id("stPopoverBody").wait_for(state="detached")
 
     def quick(self) -> None:
         """Few steps for everything."""
-        from playwright.sync_api import expect
+        settings = self.open_settings()
+        settings.get_by_role("radio", name="Draft").click()
+        settings.locator(EIGHT_STEPS).first.wait_for()
+        self.close_settings()
 
-        self.page.get_by_role("button", name="Settings").click()
-        settings = self.page.get_by_test_id("stPopoverBody")
-        draft = settings.get_by_role("radio", name="Draft")
-        draft = draft.or_(settings.get_by_role("button", name="Draft")).first
-        for _ in range(5):  # a popover that still moves loses a click
-            draft.click()
-            self.settle()
-            with suppress(AssertionError):
-                expect(settings.locator(STEPS)).to_have_value("8", timeout=PATIENCE // 6)
-                break
-        else:
-            raise AssertionError("the preset was not taken")
-        self.page.keyboard.press("Escape")
-
-    def shot(self, name: str) -> None:
-        """Keep a picture of the window, with all its images."""
+    def shot(self, name: str, *, whole: bool = False) -> None:
+        """Keep a picture of the window, or of the whole page, with all its images."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.wait_for_function("[...document.images].every(image => image.complete)")
-        self.page.wait_for_timeout(300)
+        window = self.page.viewport_size
+        if whole:
+            self.wait_painted()
+            height = max(window["height"], self.page.evaluate(PAGE_HEIGHT))
+            self.page.set_viewport_size({**window, "height": min(height, TALLEST)})
+        self.wait_painted()
         self.page.screenshot(path=str(SHOTS / f"{name}.png"))
+        self.page.set_viewport_size(window)
+
+
+VISITORS: list[ChatPage] = []
+"""Whose pages are open."""
 
 
 @contextmanager
@@ -268,5 +328,21 @@ def visiting(server: Server, browser: Any, *, state: Any = None, **options: Any)
     context.grant_permissions(["microphone", "camera"])
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    yield ChatPage(page, server.url)
-    context.close()
+    visitor = ChatPage(page, server.url)
+    VISITORS.append(visitor)
+    try:
+        yield visitor
+    except Exception:
+        shot_failed()
+        raise
+    finally:
+        VISITORS.remove(visitor)
+        context.close()  # or its pages go on asking the server
+
+
+def shot_failed() -> None:
+    """Keep pictures of all open pages when a test fails."""
+    test = re.sub(r"\W+", "-", os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[-1].split(" ")[0])
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for number, visitor in enumerate(VISITORS):
+        visitor.page.screenshot(path=str(SHOTS / f"failed-{test}-{number}.png"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,7 @@ class Decoders:
         device: where they compute.
         dtype: what they compute in.
         verify: compare a decoder's files with the manifest before it is opened.
+        compiled: modalities whose denoiser is compiled by `torch.compile`.
     """
 
     def __init__(
@@ -120,8 +121,10 @@ class Decoders:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         verify: bool = True,
+        compiled: Collection[Modality] = (),
     ) -> None:
         self._config, self._folder, self._verify = config, folder, verify
+        self._compiled = frozenset(compiled)
         self._opened = dict(opened or {})
         self._device, self._dtype = device, dtype
         self.slicing = False
@@ -154,7 +157,8 @@ class Decoders:
         folder = part_folder(self._folder, name, part)
         if self._verify and folder.is_relative_to(self._folder):
             manifest.verify(self._folder, [name])
-        decoder = open_decoder(modality, folder, device=self._device, dtype=self._dtype)
+        compile = ("denoiser",) if modality in self._compiled else ()
+        decoder = open_decoder(modality, folder, device=self._device, dtype=self._dtype, compile=compile)
         if self.slicing:
             decoder.parts.save_memory(slicing=True, tiling=modality is Modality.IMAGE)
         return decoder

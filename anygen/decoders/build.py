@@ -72,9 +72,10 @@ def load_autoencoder(folder: str | Path) -> AutoencoderKL:
     return AutoencoderKL.from_pretrained(folder).eval()
 
 
-def load_image_unet(folder: str | Path) -> UNet2DConditionModel:
-    """Read a trained image UNet, as a video UNet starts from one."""
-    return UNet2DConditionModel.from_pretrained(folder)
+def load_unet(folder: str | Path) -> UNet2DConditionModel | UNet3DConditionModel:
+    """Read a trained UNet of images, sounds or films, as its configuration says."""
+    classes = {kind.__name__: kind for kind in (UNet2DConditionModel, UNet3DConditionModel)}
+    return classes[UNet2DConditionModel.load_config(folder)["_class_name"]].from_pretrained(folder)
 
 
 def build_scheduler() -> DDIMScheduler:

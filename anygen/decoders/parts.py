@@ -59,7 +59,7 @@ class DecoderParts:
             that of the empty text when needed.
         context: (1, L, D) tokens of the empty text, where the family needs them; None asks likewise.
         preview: Latent-to-color map of `fit_preview`; None fits it when needed.
-        compile: Parts to compile by `torch.compile` as they are loaded.
+        compile: Parts to compile by `torch.compile` as they are loaded; "denoiser" is that of any family.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class DecoderParts:
         self.device, self.dtype = torch.device(device), dtype
         self.slicing = False
         self._negative, self._context, self._preview = negative_prompt_embeds, context, preview
-        self._tiling, self._compiled = False, tuple(compile)
+        self._tiling = False
+        self._compiled = tuple(self.layout.denoiser if name == "denoiser" else name for name in compile)
         check_compile(self._compiled, tuple(self.layout.classes))
         self._lock = threading.RLock()
         present = {name: module for name, module in modules.items() if module is not None}

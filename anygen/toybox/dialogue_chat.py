@@ -15,7 +15,8 @@ from .dialogue_edits import INPUT_NAMES, REFERENTS
 from .dialogue_media import place
 from .dialogue_requests import order, typed
 from .dialogue_types import Dialogue, InputMedia, Split, assistant, user
-from .dialogue_words import ASK_WRAPS, Pool
+from .dialogue_words import Pool
+from .dialogue_wraps import ASK_WRAPS
 from .scene import ATTRIBUTES, REVEALS, is_held_out, sample_scene
 
 _DESCRIBE_ORDERS = Pool(

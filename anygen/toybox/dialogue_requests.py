@@ -15,16 +15,14 @@ from .dialogue_edits import EDIT_ORDERS, change
 from .dialogue_types import Split
 from .dialogue_words import (
     AGAIN,
-    ASK_WRAPS,
-    DO_WRAPS,
     NAMES,
     NEUTRAL,
     ORDERS,
     QUESTIONS,
-    THING_WRAPS,
     THINGS,
     UTTERANCES,
 )
+from .dialogue_wraps import ASK_WRAPS, DO_WRAPS, THING_WRAPS
 
 
 def typed(text: str, rng: np.random.Generator) -> str:

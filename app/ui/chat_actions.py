@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -13,11 +14,13 @@ from anygen.errors import AnyGenError
 
 from .chat_requests import answerable
 from .chat_settings import keep, make_request, settings
-from .components import NAMES, STAGED
+from .components import NAMES, STAGED, records_of
 from .services import runs, session, store
 
 CHAT, EDITING, NOTICES = "chat", "editing", "notices"
 """Names in the session's state: the chat that is shown, the turn that is edited, problems to tell once."""
+
+_ADDRESS, _KNOWN, _ON_CHAT = "chat_address", "chat_address_known", "on_chat"
 
 STOP_SECONDS = 10.0
 TITLE_LENGTH = 42
@@ -41,6 +44,32 @@ def current_chat() -> Chat | None:
     return chat
 
 
+def follow_address(*, on_chat: bool) -> None:
+    """Show the chat that the address names, when the visitor changed it: with Back, Forward or by hand.
+
+    Args:
+        on_chat: whether the chat page is shown.
+    """
+    state = st.session_state
+    before, state[_ON_CHAT] = state.get(_ON_CHAT, False), on_chat
+    address, mine = st.query_params.get(CHAT), state.get(_ADDRESS)
+    if not on_chat or CHAT not in state:
+        return
+    arrived = before or address is not None  # links from other pages carry no chat: it stays
+    if state.get(_KNOWN) and address != mine and arrived:
+        state[CHAT] = state[_ADDRESS] = address
+        state.pop(EDITING, None)
+
+
+def confirm_address() -> None:
+    """Note that the browser has the address that it was given: from now on another one is the visitor's.
+
+    For runs that the browser began by itself; all others know the address from this side alone.
+    """
+    if st.query_params.get(CHAT) == st.session_state.get(_ADDRESS):
+        st.session_state[_KNOWN] = True
+
+
 def show_chat(chat: str | None) -> None:
     """Change the chat that is shown, also in the address so that a reload finds it.
 
@@ -49,10 +78,13 @@ def show_chat(chat: str | None) -> None:
     """
     if st.session_state.get(CHAT) != chat:
         st.session_state.pop(EDITING, None)
-    st.session_state[CHAT] = chat
+    st.session_state[CHAT] = st.session_state[_ADDRESS] = chat
+    if st.query_params.get(CHAT) == chat:
+        return
+    st.session_state[_KNOWN] = False
     if chat is None:
         st.query_params.pop(CHAT, None)
-    elif st.query_params.get(CHAT) != chat:
+    else:
         st.query_params[CHAT] = chat
 
 
@@ -98,7 +130,9 @@ def answer(chat: str, question: Turn, *, seed: int | None = None) -> None:
         branch = store().turns(session(), chat)
         ids = [turn.id for turn in branch]
     branch = branch[: ids.index(question.id) + 1]
-    runs().start(chat, question.id, make_request(answerable(branch), seed=seed))
+    named = [part["media_id"] for turn in branch for part in turn.parts if "media_id" in part]
+    gone = set(named) - {record.id for record in records_of(named) if Path(record.path).is_file()}
+    runs().start(chat, question.id, make_request(answerable(branch, gone=gone), seed=seed))
 
 
 def ask_again(chat: str, turn: Turn, *, seed: int | None) -> None:
@@ -147,13 +181,13 @@ def stop(turn: str) -> None:
     runs().wait(turn, STOP_SECONDS)
 
 
-def toggle_seed(seed: int) -> None:
-    """Give all further answers the same seed; a second time lets each draw its own again.
+def lock_seed(seed: int, locked: bool) -> None:
+    """Give all further answers the same seed, or let each draw its own again.
 
     Args:
         seed: which.
+        locked: whether to.
     """
-    locked = not is_locked(seed)
     keep({"seed": seed, "locked": locked}, redraw=True)
     if locked:
         st.toast(f"Seed {seed} is locked for the next answers.")

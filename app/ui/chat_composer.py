@@ -52,10 +52,9 @@ def composer(*, answering: bool) -> list[dict[str, Any]] | None:
         if draft:
             st.session_state[INPUT] = draft
         sent = st.chat_input(
-            "Answering. A new message stops it." if answering else "Ask for a picture, a sound, a video...",
+            "A new message stops this answer" if answering else "Say what you want, or drop files",
             key=INPUT,
-            accept_file="multiple",
-            file_type=list(EXTENSIONS),
+            accept_file="multiple",  # of any type: what is no good gets a sentence, not just a red mark
             accept_audio=True,
             max_chars=MOST_CHARACTERS,
         )

@@ -35,8 +35,8 @@ TOYBOX = "toybox-tiny"
 """The model that the toybox's examples are for."""
 
 WORLD = (
-    "toybox-tiny knows circles, squares, triangles, stars, rings and crosses; "
-    "whatever else you ask for becomes one of these."
+    "toybox-tiny knows circles, squares, triangles, stars, rings and crosses. "
+    "Ask for anything else, and it says so or makes one of these."
 )
 """What to expect of it, for under the message box."""
 

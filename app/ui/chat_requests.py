@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anygen.app.engine.types import Failed, GenerateRequest, Part
@@ -42,6 +44,19 @@ def is_too_long(failed: Failed) -> bool:
     return failed.code == "limit_exceeded" and "conversation" in failed.sentence and not failed.parts
 
 
+def too_long(failed: Failed) -> Failed:
+    """Say that a single message is too long, in words of the page; the model's own stand in the fold.
+
+    Args:
+        failed: what the engine said.
+
+    Returns:
+        The same failure.
+    """
+    sentence = "Your message, with what is attached, is longer than this model can read; shorten it"
+    return replace(failed, sentence=sentence, details=failed.sentence)
+
+
 def without_oldest(conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out the oldest question and its answer.
 
@@ -57,21 +72,25 @@ def without_oldest(conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rest
 
 
-def answerable(turns: list[Turn]) -> list[dict[str, Any]]:
+def answerable(turns: list[Turn], *, gone: Collection[str] = ()) -> list[dict[str, Any]]:
     """Write turns as the conversation of a request.
 
     Args:
         turns: a branch that ends with a question. Questions whose answer came to nothing are left out.
+        gone: ids of media that were deleted: earlier turns go without them, so that the chat can go on.
 
     Returns:
         Messages of text and media ids.
     """
     messages: list[dict[str, Any]] = []
     for turn in turns:
-        content = [_plain(part) for part in turn.parts if part["type"] != "text" or part["text"].strip()]
-        if content:
+        missing = gone if turn is not turns[-1] else ()
+        kept = [part for part in turn.parts if part.get("media_id") not in missing]
+        content = [_plain(part) for part in kept if part["type"] != "text" or part["text"].strip()]
+        asked = bool(messages) and messages[-1]["role"] == "user"
+        if content and (turn.role == "user" or asked):
             messages.append({"role": turn.role, "content": content})
-        elif turn.role == "assistant" and messages:
+        elif turn.role == "assistant" and asked:
             messages.pop()
     return messages
 

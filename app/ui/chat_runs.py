@@ -31,7 +31,7 @@ from anygen.app.engine.types import (
 )
 from anygen.errors import AnyGenError
 
-from .chat_requests import is_too_long, request_settings, without_oldest
+from .chat_requests import is_too_long, request_settings, too_long, without_oldest
 
 if TYPE_CHECKING:
     from anygen.app.engine.client import EngineClient
@@ -281,7 +281,8 @@ class Runs:
         elif isinstance(final, Cancelled):
             self._stop(chat, run)
         else:
-            self._fail(run, final if isinstance(final, Failed) else Failed(sentence="The engine went away"))
+            failed = final if isinstance(final, Failed) else Failed(sentence="The engine went away")
+            self._fail(run, too_long(failed) if is_too_long(failed) else failed)
         return False
 
     def _finish(self, chat: str, run: Run, done: Done) -> None:

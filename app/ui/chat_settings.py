@@ -229,10 +229,12 @@ def version() -> int:
 def settings_popover() -> None:
     """A button that opens all settings."""
     with st.popover("Settings", icon=":material/tune:", key="settings_popover"):
+        preset = f"preset_{version()}"
+        st.session_state[preset] = present_preset()
         st.segmented_control(
             "Preset",
             list(PRESETS),
-            key=f"preset_{version()}",
+            key=preset,
             on_change=_use_preset,
             help="Sets steps and sampling at once",
         )
@@ -243,6 +245,16 @@ def settings_popover() -> None:
             with tab:
                 _decoder(modality)
         st.button("Reset all", icon=":material/restart_alt:", type="tertiary", on_click=_reset)
+
+
+def present_preset() -> str | None:
+    """The preset that the settings agree with.
+
+    Returns:
+        Its name; None when they are the visitor's own.
+    """
+    now = settings()
+    return next((p for p, values in PRESETS.items() if all(now[n] == v for n, v in values.items())), None)
 
 
 def _use_preset() -> None:
@@ -282,6 +294,8 @@ def _general() -> None:
         key=f"variations_{mark}",
         help="How many answers to make to the next message; each has its own seed",
     )
+    if variations > 1:
+        st.caption(f"Your next message gets {variations} answers, to choose from.")
     changes: dict[str, Any] = {"locked": locked, "variations": int(variations)}
     if int(seed) != shown:
         changes["seed"] = int(seed)

@@ -45,13 +45,14 @@ def sidebar() -> None:
         if not chats:
             st.caption("Your chats will be listed here. They outlast reloads and restarts.")
         _files(next((chat for chat in chats if chat.id == present), None))
-        _engine()
+        _engine({"drawn": False})
 
 
 def _go_to_chat() -> None:
     pages = st.session_state.get("pages", {})
     if CHAT_PAGE in pages:
-        st.switch_page(pages[CHAT_PAGE])
+        chat = st.session_state.get(actions.CHAT)
+        st.switch_page(pages[CHAT_PAGE], query_params={actions.CHAT: chat} if chat else None)
 
 
 def _entry(chat: Chat, *, shown: bool) -> None:
@@ -124,7 +125,15 @@ def _load(data: bytes) -> None:
 
 
 @st.fragment(run_every=3.0)
-def _engine() -> None:
+def _engine(page: dict[str, bool]) -> None:
+    """Draw how the engine is.
+
+    Args:
+        page: `drawn` tells the looks that the browser asks for from the first one, with the whole page.
+    """
+    if page["drawn"]:
+        actions.confirm_address()
+    page["drawn"] = True
     status = engine().status()
     with st.container(key="engine_status", gap="xxsmall"):
         name = literal(Path(services().model).name)

@@ -115,7 +115,7 @@ def _answer(chat: str, turn: Turn) -> None:
         live_answer(turn.id)
         return
     with st.container(key=f"answer_{turn.id}", gap="small"):
-        if turn.settings.get("left_out"):
+        if turn.settings.get("left_out") and turn.state != "failed":
             st.caption(
                 f":material/history: The chat is longer than the model can take in: its first "
                 f"{turn.settings['left_out']} messages were left out."
@@ -187,7 +187,7 @@ def _tools(chat: str, turn: Turn) -> None:
     with st.container(horizontal=True, key=f"tools_{turn.id}", gap="xsmall", vertical_alignment="center"):
         _branches(turn)
         _again(chat, turn, seed)
-        if seed is not None and turn.parts:
+        if seed is not None and _depends_on_seed(turn):
             _seed(turn, seed)
         _download_all(turn)
         if turn.settings.get("seconds"):
@@ -196,13 +196,15 @@ def _tools(chat: str, turn: Turn) -> None:
 
 def _again(chat: str, turn: Turn, seed: int | None) -> None:
     """Buttons that answer once more, on a branch beside this answer."""
-    repeatable = seed is not None and bool(turn.parts)
+    repeatable = seed is not None and _depends_on_seed(turn)
     st.button(
         "Again, new seed" if repeatable else "Ask again",
         icon=":material/casino:" if repeatable else ":material/replay:",
         type="tertiary",
         key=f"new_{turn.id}",
-        help="Answer again with another seed; this answer is kept",
+        help="Answer again with another seed; this answer is kept"
+        if repeatable
+        else "Answer again; this answer is kept. *Vary the words* in the settings makes answers differ",
         on_click=actions.ask_again,
         args=(chat, turn),
         kwargs={"seed": None},
@@ -220,6 +222,12 @@ def _again(chat: str, turn: Turn, seed: int | None) -> None:
         )
 
 
+def _depends_on_seed(turn: Turn) -> bool:
+    """Whether another seed gives another answer: with media, or with words that are drawn by chance."""
+    asked = turn.settings.get("request", {}).get("text_options", {})
+    return any(part["type"] != "text" for part in turn.parts) or bool(turn.parts and asked.get("do_sample"))
+
+
 def _seed(turn: Turn, seed: int) -> None:
     """The seed of an answer, to lock it for what follows and to unlock it."""
     locked = actions.is_locked(seed)
@@ -229,8 +237,8 @@ def _seed(turn: Turn, seed: int) -> None:
         type="tertiary",
         help="Let the next answers draw new seeds" if locked else "Lock this seed for the next answers",
         key=f"lock_{turn.id}",
-        on_click=actions.toggle_seed,
-        args=(seed,),
+        on_click=actions.lock_seed,
+        args=(seed, not locked),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from anygen.app.store import MediaRecord
 from anygen.errors import AnyGenError
@@ -102,6 +103,19 @@ def show_media(
         st.image(_picture(modality, str(path)), width=width, alt=alt)  # type: ignore[arg-type]
 
 
+def tile(modality: str, key: str) -> DeltaGenerator:
+    """A square place for one medium, so that cards side by side are alike.
+
+    Args:
+        modality: what will stand in it; pictures and clips fill it.
+        key: unique on the page.
+
+    Returns:
+        A container to enter.
+    """
+    return st.container(key=f"tile_{modality}_{key}", gap="xsmall")
+
+
 def media_card(
     record: MediaRecord,
     *,
@@ -121,8 +135,10 @@ def media_card(
     """
     with st.container(border=True, key=f"card_{record.modality}_{key}", gap="xsmall"):
         show_media(record.modality, record.path, alt=alt, autoplay=autoplay)
+        if not Path(record.path).is_file():
+            return
         st.caption(f"{ICONS[record.modality]} {describe_settings(record.modality, record.settings)}")
-        if actions and Path(record.path).is_file():
+        if actions:
             with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"bar_{key}"):
                 use_button(record.id, key=key)
                 download_medium(record, key=key)
@@ -149,8 +165,12 @@ def use_button(media_id: str, *, key: str) -> None:
 
 
 def _stage_and_say(media_id: str) -> None:
+    name = NAMES[media_id.split("-")[0]]
+    if not records_of([media_id]):
+        st.toast(f"This {name} was deleted.", icon=":material/hide_image:")
+        return
     stage_input(media_id)
-    st.toast(f"The {NAMES[media_id.split('-')[0]]} is attached to your next message.")
+    st.toast(f"The {name} is attached to your next message.")
 
 
 def download_medium(record: MediaRecord, *, key: str) -> None:

@@ -13,7 +13,16 @@ from anygen.app.store import MediaRecord
 from anygen.errors import AnyGenError
 
 from .chat_settings import from_tags, keep
-from .components import ICONS, NAMES, describe_settings, empty_state, sentence_of, show_media, use_in_chat
+from .components import (
+    ICONS,
+    NAMES,
+    describe_settings,
+    empty_state,
+    sentence_of,
+    show_media,
+    tile,
+    use_in_chat,
+)
 from .page_pictures import wave_of_file
 from .page_records import age, differences, file_name, rows_of, settings_table, tags_of, zip_of
 from .services import session, store
@@ -117,19 +126,16 @@ def _picked(everything: Sequence[MediaRecord]) -> list[MediaRecord]:
     return [known[media_id] for media_id in ids]
 
 
-def _toggle(media_id: str) -> None:
-    """Select or unselect a medium."""
-    picked = st.session_state.setdefault(_PICKED, [])
-    if media_id in picked:
-        picked.remove(media_id)
-    else:
-        picked.append(media_id)
+def _pick(media_id: str) -> None:
+    """Select or unselect a medium, as its box now says."""
+    others = [other for other in st.session_state.get(_PICKED, []) if other != media_id]
+    st.session_state[_PICKED] = [*others, media_id] if st.session_state[f"pick_{media_id}"] else others
 
 
 def _clear() -> None:
-    """Unselect everything."""
+    """Unselect everything, in the boxes too: a box that is only forgotten stays ticked in the browser."""
     for media_id in st.session_state.get(_PICKED, []):
-        st.session_state.pop(f"pick_{media_id}", None)
+        st.session_state[f"pick_{media_id}"] = False
     st.session_state[_PICKED] = []
 
 
@@ -166,18 +172,15 @@ def _toolbar(shown: Sequence[MediaRecord], picked: list[MediaRecord]) -> None:
 
 def _card(record: MediaRecord) -> None:
     """One medium with its controls."""
+    box = f"pick_{record.id}"
+    st.session_state.setdefault(box, record.id in st.session_state.get(_PICKED, []))
     with st.container(border=True, key=f"gallery_card_{record.id}", gap="xsmall"):
-        _show(record)
+        with tile(record.modality, record.id):
+            _show(record)
         line = describe_settings(record.modality, {"seed": record.settings.get("seed")})
         st.caption(f"{ICONS[record.modality]} {line} · {age(record.created)}")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.checkbox(
-                "Select",
-                value=record.id in st.session_state.get(_PICKED, []),
-                key=f"pick_{record.id}",
-                on_change=_toggle,
-                args=(record.id,),
-            )
+            st.checkbox("Select", key=box, on_change=_pick, args=(record.id,))
             if st.button(
                 "Use", icon=":material/forum:", key=f"chat_{record.id}", type="tertiary", help="Use in chat"
             ):

@@ -9,6 +9,7 @@ import streamlit as st
 
 from anygen.app.ui import gallery, mixer, model_page, toybox_page
 from anygen.app.ui.chat import chat_page
+from anygen.app.ui.chat_actions import follow_address
 from anygen.app.ui.chat_sidebar import sidebar
 from anygen.app.ui.services import visit
 from anygen.app.ui.style import apply_style, page_icon
@@ -36,5 +37,6 @@ PAGES = {
 }
 st.session_state["pages"] = PAGES
 page = st.navigation(list(PAGES.values()), position="top")
+follow_address(on_chat=page.title == PAGES["chat"].title)
 sidebar()
 page.run()

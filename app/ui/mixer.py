@@ -27,6 +27,7 @@ from .page_mix_near import near_gallery, near_toybox, similarity_chart
 from .page_records import rows_of, settings_table
 from .page_work import Work, show_ending, show_work, start_blend, vectors_of
 from .services import engine, session
+from .texts import literal
 
 _WORK, _ENDED, _RESULT = "mixer_work", "mixer_ended", "mixer_result"
 _LARGEST_SEED = 2**31 - 1
@@ -48,6 +49,7 @@ def page() -> None:
         for item in there:
             mix.card(item)
     _settle()
+    st.markdown(formula(there))
     _controls(there)
     _outcome()
     st.divider()
@@ -61,6 +63,24 @@ def _nothing_yet() -> None:
     with st.container(horizontal=True, horizontal_alignment="center", key="mixer_examples"):
         for number, recipe in enumerate(mix.RECIPES):
             st.button(recipe.title, key=f"mixer_recipe_{number}", on_click=mix.cook, args=(recipe,))
+
+
+def formula(there: list[mix.Item]) -> str:
+    """The blend in words.
+
+    Args:
+        there: its inputs.
+
+    Returns:
+        Such as "The blend: 1.1 sound - 0.5 red"; Markdown.
+    """
+    words = ""
+    for item in there:
+        weight = mix.weight_of(item)
+        sign = "\u2212" if weight < 0 else "+" if words else ""
+        size = "" if abs(weight) == 1 else f"{abs(weight):g} \u00d7 "
+        words += f" {sign} {size}{literal(item.label.split(' ', 1)[1])}"
+    return f"**The blend:** {' '.join(words.split())}"
 
 
 def _controls(there: list[mix.Item]) -> None:

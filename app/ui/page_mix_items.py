@@ -14,7 +14,7 @@ from anygen.errors import AnyGenError
 from anygen.modality import MEDIA_INPUTS, Modality
 
 from .chat_uploads import EXTENSIONS, take_uploads
-from .components import NAMES, describe_settings, records_of, sentence_of, show_media
+from .components import NAMES, describe_settings, records_of, sentence_of, show_media, tile
 from .services import session, store, workspace
 from .texts import literal
 
@@ -272,11 +272,12 @@ def card(item: Item) -> None:
         item: which.
     """
     with st.container(border=True, key=f"mix_card_{item.key}", gap="xsmall"):
-        if "text" in item.part:
-            st.markdown(f"\u201c{literal(str(item.part['text']))}\u201d")
-        else:
-            for record in records_of([str(item.part["media_id"])]):
-                show_media(record.modality, record.path)
+        with tile(item.modality, str(item.key)):
+            if "text" in item.part:
+                st.markdown(f"\u201c{literal(str(item.part['text']))}\u201d")
+            else:
+                for record in records_of([str(item.part["media_id"])]):
+                    show_media(record.modality, record.path)
         st.slider(
             literal(item.label),
             -HEAVIEST,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from .components import NAMES, show_media
+from .components import NAMES, show_media, tile
 from .page_work import embed, vectors_of
 from .services import engine, services, session, store
 
@@ -115,7 +115,8 @@ def near_gallery(blend: np.ndarray, without: set[str]) -> None:
         for index, score in nearest(blend, vectors):
             record = records[index]
             with st.container(key=f"near_{record.id}", gap="xsmall"):
-                show_media(record.modality, record.path)
+                with tile(record.modality, f"near_{record.id}"):
+                    show_media(record.modality, record.path)
                 st.caption(f"**{score:+.2f}** {NAMES[record.modality]}")
 
 

@@ -21,7 +21,7 @@ CSS = """
 .ag-empty-title { font-family: "Source Serif", "Source Serif Pro", Georgia, serif;
   font-size: 2.4rem; font-weight: 600;
   text-align: center; line-height: 1.15; margin: 7vh 0 0; padding: 0; }
-.st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; }
+.st-key-empty_state p { max-width: 36rem; margin: 0 auto; opacity: .85; text-wrap: balance; }
 .st-key-examples { margin-top: 1.2rem; }
 .st-key-examples button { min-height: 4.2rem; justify-content: flex-start; text-align: left; }
 .st-key-examples button p { white-space: normal; }
@@ -40,7 +40,20 @@ CSS = """
 [class*="st-key-variation_"] img, .ag-preview { width: 100%; border-radius: .5rem; image-rendering: auto; }
 [class*="st-key-medium_"], [class*="st-key-live_"] > div { max-width: 100%; }
 [class*="st-key-medium_"] video, [class*="st-key-input_"] video { border-radius: .5rem; max-width: 100%; }
-.ag-preview { display: block; aspect-ratio: auto; max-height: 360px; object-fit: contain; }
+[class*="st-key-tile_"] { aspect-ratio: 1; justify-content: center; overflow: hidden; padding: .6rem;
+  border-radius: .5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
+[class*="st-key-tile_"] img, [class*="st-key-tile_"] video { max-height: 100%; object-fit: contain; }
+:is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
+  [class*="st-key-tile_thermal"]) { padding: 0; }
+:is([class*="st-key-tile_image"], [class*="st-key-tile_video"], [class*="st-key-tile_depth"],
+  [class*="st-key-tile_thermal"]) :is(img, video) { width: 100%; aspect-ratio: 1; }
+[class*="st-key-toy_card_"] > :last-child { margin-top: auto; }
+[class*="st-key-tile_text"] p { font-size: 1.15rem; text-align: center; overflow-wrap: anywhere; }
+:is([class*="st-key-medium_"], [class*="st-key-live_"], [class*="st-key-variation_"],
+  [class*="st-key-input_"], [class*="st-key-staged_"]) :is(img, video) {
+  aspect-ratio: auto 1; }  /* a place to load into: nothing below moves away from under a finger */
+[role="dialog"] :is(img, video) { max-height: 58vh; object-fit: contain; }
+.ag-preview { display: block; max-height: 360px; object-fit: contain; }
 [class*="st-key-tools_"] button, [class*="st-key-bar_"] button,
   [class*="st-key-tools_"] p { font-size: .85rem; }
 [class*="st-key-branch_"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -58,7 +71,9 @@ CSS = """
 .st-key-composer_bar button { min-height: 2.1rem; }
 .st-key-outputs_label p { white-space: nowrap; }
 .st-key-world p { font-size: .78rem; text-align: center; }
+[data-testid="stStatusWidget"] button { display: none; }  /* its Stop leaves half a page */
 [data-testid="stChatInput"] textarea { font-size: 1rem; }
+[data-testid="stBaseButton-primary"] { color: light-dark(#ffffff, #15161a); }  /* on either primary */
 button:focus-visible, a:focus-visible,
   [role="radio"]:focus-visible { outline: 2px solid var(--st-primary-color, #c8452c);
   outline-offset: 2px; }
@@ -67,7 +82,10 @@ button:focus-visible, a:focus-visible,
   [data-testid="stMainBlockContainer"] { padding: 3.8rem .75rem 1rem; }
   [data-testid="stBottomBlockContainer"] { padding: .4rem .75rem .7rem; }
   .ag-empty-title { font-size: 1.8rem; margin: 2vh 0 0; }
-  .st-key-outputs_label, .st-key-world { display: none; }
+  .st-key-world { display: none; }
+  :is([class*="st-key-tile_text"], [class*="st-key-tile_audio"], [class*="st-key-tile_imu"]) {
+    aspect-ratio: auto; }  /* one below the other, nothing need be as high as its neighbour */
+  .st-key-outputs_label { width: 100%; margin-bottom: -.4rem; }
   .st-key-examples button { min-height: 3rem; }
   [data-testid="stChatMessage"] { padding: .6rem .2rem; gap: .5rem; }
 }

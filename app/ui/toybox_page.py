@@ -205,7 +205,7 @@ def _shown(modality: Modality, media: Any) -> Any:
 def _card(modality: Modality, rendering: Rendering, attributes: dict[str, str]) -> None:
     """One rendering: what it looks or sounds like, the oracle's reading, the button."""
     name = NAMES[modality.value]
-    with st.container(border=True, key=f"toy_card_{modality.value}", gap="small"):
+    with st.container(border=True, key=f"toy_card_{modality.value}", gap="small", height="stretch"):
         st.markdown(f"**{ICONS[modality.value]} {name.capitalize()}**")
         _show(modality, rendering, attributes)
         st.html(reading_chips(rendering.reading, attributes))

@@ -71,7 +71,7 @@ class StoredMedia:
     """Stands behind slots and signals that came out of a cache."""
 
     def vectors(
-        self, items: Sequence[StoredMedium], rng: np.random.Generator, *, held_out: bool
+        self, items: Sequence[StoredMedium], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
     ) -> list[Tensor]:
         """The vectors (dim,) as they were computed."""
         return [item.vector.float() for item in items]

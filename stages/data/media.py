@@ -70,8 +70,10 @@ class RecordMedia:
         self.computed = 0
         """Media encoded so far."""
 
-    def vectors(self, items: Sequence[At], rng: np.random.Generator, *, held_out: bool) -> list[Tensor]:
-        """Unit-norm vectors (dim,) of the items, in order.
+    def vectors(
+        self, items: Sequence[At], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
+    ) -> list[Tensor]:
+        """Unit-norm vectors (dim,) of the items, in order; none is drawn, and none moved.
 
         Raises:
             BadMedia: A medium cannot be read; its entry is named.

@@ -21,10 +21,10 @@ from anygen.decoders.build import (
     build_scheduler,
     build_video_unet,
     load_autoencoder,
-    load_image_unet,
+    load_unet,
 )
 from anygen.decoders.denoising import denoising_loss
-from anygen.decoders.inflate import init_video_from_image, init_with_coordinates
+from anygen.decoders.inflate import copy_spatial, init_video_from_image, init_with_coordinates
 from anygen.decoders.mel import log_mel
 from anygen.decoders.parts import DecoderDefaults, DecoderParts
 from anygen.decoders.registry import DECODERS
@@ -59,10 +59,10 @@ class DiffusionConfig:
     coordinates: int = 0
     """Axes along which the UNet is told where it is: 1 is time, 2 the pitch of a spectrogram too."""
     image_unet: str | None = None
-    """Image UNet whose spatial layers a video UNet starts from."""
+    """UNet whose spatial layers a video UNet starts from; beside `start`, whose temporal layers stay."""
     start: str | None = None
     """UNet folder of an earlier run, of the same sizes but perhaps without coordinates, to go on from; None
-    starts from nothing."""
+    starts from nothing. Lone frames go on from a film's UNet too."""
     num_frames: int = 16
     """Frames of a film of two seconds."""
     lone_frames: bool = False
@@ -74,6 +74,9 @@ class DiffusionConfig:
     they do, and time then only has to turn it round."""
     object_weight: float = 4.0
     """Weight of the latents that the object covers in the denoising loss; the optimum stays the same."""
+    apart: float = 0.0
+    """Share of captions that leave out the shape or the color, beyond those that leave out anything: what is
+    learned of each alone is drawn in pairs that were never shown."""
     unconditional: float = 0.1
     """Share of samples with the empty caption, for classifier-free guidance (Ho and Salimans 2022)."""
     shared_noise: float = 0.0
@@ -99,6 +102,10 @@ class DiffusionConfig:
             )
         if self.lone_frames and self.coordinates < 1:
             raise BadArgument("Found lone_frames without coordinates; expected coordinates: 1, their time.")
+
+
+PAIR = ("shape", "color")
+"""The attributes of which some pairs are held out."""
 
 
 @dataclass(frozen=True)
@@ -174,15 +181,25 @@ class DiffusionStage:
         )
 
     def _start(self) -> None:
-        """Take over the weights of an earlier run, or of the image UNet."""
+        """Take over the weights of an earlier run, of the image UNet, or of both."""
         config = self.config
         if config.start is not None:
-            init_with_coordinates(cast(Any, type(self.unet)).from_pretrained(config.start), self.unet)
-        elif config.image_unet is not None:
-            spatial = self.unet if config.lone_frames else self._build(build_image_unet)
-            init_with_coordinates(load_image_unet(config.image_unet), spatial)
-            if not config.lone_frames:
-                init_video_from_image(spatial, self.unet)
+            source = load_unet(config.start)
+            if type(source) is type(self.unet):
+                init_with_coordinates(source, self.unet)
+            else:
+                copy_spatial(source, self.unet)
+        if config.image_unet is None:
+            return
+        image = load_unet(config.image_unet)
+        if config.lone_frames:
+            init_with_coordinates(image, self.unet)
+        elif config.start is not None:
+            copy_spatial(image, self.unet)
+        else:
+            spatial = self._build(build_image_unet)
+            init_with_coordinates(image, spatial)
+            init_video_from_image(spatial, self.unet)
 
     def _bank(self, cache: Path) -> tuple[Tensor, Tensor]:
         """Half-precision latents (n, C, [F,] h, w) of unit variance and object masks (n, 1, [F,] h, w)."""
@@ -226,6 +243,8 @@ class DiffusionStage:
         for index in indices:
             rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
             named = random_subset(self.scenes[index].revealed(self.config.modality), rng)
+            if len(named) > 1 and rng.random() < self.config.apart:
+                named.pop(PAIR[rng.integers(2)], None)
             dropped = rng.random() < self.config.unconditional
             captions.append("" if dropped else drawn_caption(named, rng, 0.7))
         latents, masks = (x[torch.from_numpy(indices)].float() for x in (self.latents, self.masks))

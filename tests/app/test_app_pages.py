@@ -49,6 +49,29 @@ def test_streamlit_knows_every_option_it_is_given() -> None:
     assert {part[2:].split("=")[0] for part in command if part.startswith("--")} <= set(known)
 
 
+def test_a_redraw_keeps_the_reply_that_an_upload_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("streamlit")
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+    from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+
+    from anygen.app.ui.upload_replies import keep_upload_replies
+
+    monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    keep_upload_replies()
+    keep_upload_replies()
+    for fragments in (None, ["fragment"]):
+        messages = ForwardMsgQueue()
+        reply, drawn = ForwardMsg(), ForwardMsg()
+        reply.file_urls_response.response_id = "7"
+        drawn.delta.fragment_id = "fragment"
+        drawn.delta.new_element.markdown.body = "old"
+        for message in (drawn, reply):
+            messages.enqueue(message)
+        messages.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=fragments)
+        assert messages.flush() == [reply]
+        assert messages.is_empty()
+
+
 def test_a_model_that_does_not_exist_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["app", "--model", "nonesuch"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -243,6 +266,22 @@ def test_a_conversation_leaves_out_what_came_to_nothing() -> None:
     messages = answerable(turns)
     assert [m["role"] for m in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == [words("fine"), {"type": "image", "media_id": "image-1"}]
+
+
+def test_a_chat_goes_on_without_what_was_deleted() -> None:
+    image, sound = ({"type": kind, "media_id": f"{kind}-1"} for kind in ("image", "audio"))
+    turns = [
+        turn("user", image),
+        turn("assistant", words("a ring")),
+        turn("user", sound, words("and this?")),
+        turn("assistant", words("here it is"), image),
+        turn("user", image, words("bigger")),
+    ]
+    messages = answerable(turns, gone={"image-1"})
+    assert [m["role"] for m in messages] == ["user", "assistant", "user"]
+    assert messages[0]["content"] == [sound, words("and this?")]
+    assert messages[1]["content"] == [words("here it is")]
+    assert messages[2]["content"] == [image, words("bigger")]  # what is asked about now must be there
 
 
 def test_a_chat_that_is_too_long_loses_its_oldest_turns() -> None:

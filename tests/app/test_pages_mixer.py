@@ -28,6 +28,18 @@ def words(page: Any) -> str:
     return " ".join(str(e.value) for e in [*page.markdown, *page.caption, *page.info, *page.error])
 
 
+def test_the_blend_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    from anygen.app.ui import mixer, page_mix_items
+
+    parts = [
+        ({"type": "audio", "media_id": "a"}, "1 sound"),
+        ({"type": "text", "text": "red"}, "2 \u201cred\u201d"),
+    ]
+    items = [page_mix_items.Item(key=k, part=part, label=label) for k, (part, label) in enumerate(parts)]
+    monkeypatch.setattr(page_mix_items, "weight_of", lambda item: (1.1, -1.0)[item.key])
+    assert mixer.formula(items) == "**The blend:** 1.1 \u00d7 sound \u2212 \u201cred\u201d"
+
+
 def test_an_example_is_mixed(open_page: Any, shared: Any) -> None:
     page = open_page("mixer")
     assert "begin with one of these" in words(page)

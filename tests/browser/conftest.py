@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from app_driver import OPTIONS, PATIENCE, ChatPage, Server, find_chromium, free_port, visiting
+from app_driver import (
+    OPTIONS,
+    PATIENCE,
+    ChatPage,
+    Server,
+    find_chromium,
+    free_port,
+    shot_failed,
+    visiting,
+)
 
 from anygen.media import save_media
 from anygen.modality import Modality
@@ -18,6 +27,15 @@ from anygen.toybox import Scene, render
 @pytest.fixture(autouse=True)
 def _no_network() -> None:
     """Takes the place of the fixture that forbids connections: these tests talk to a server of their own."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep pictures of what a failed test saw."""
+    report = yield
+    if report.failed:
+        shot_failed()
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from anygen.encoders.base import Encoder
 from anygen.encoders.imagebind.config import (
+    TOWER,
     AudioTowerConfig,
     DepthTowerConfig,
     ImageBindConfig,
@@ -158,6 +159,21 @@ def test_image_equals_a_still_video(model: ImageBindModel, golden: dict[str, tor
     with torch.no_grad():
         still = model.encode(Modality.VIDEO, images[:, None, :, None].expand(-1, -1, -1, 2, -1, -1))
         assert torch.allclose(still, model.encode(Modality.IMAGE, images), atol=1e-6)
+
+
+def test_the_last_block_of_the_class_token_alone_is_that_of_all(
+    model: ImageBindModel, golden: dict[str, torch.Tensor]
+) -> None:
+    for case in ("image", "audio", "imu"):  # without and with an extra key and value
+        inputs, seen = case_input(golden, case), []
+        trunk = model.modality_trunks[TOWER[CASES[case]]]
+        hook = trunk.register_forward_hook(lambda module, args, output, seen=seen: seen.append(output))
+        with torch.no_grad():
+            model.encode(CASES[case], inputs)
+            model.encode_tokens(CASES[case], inputs)
+        hook.remove()
+        assert seen[0].shape[1] == 1 < seen[1].shape[1]
+        assert torch.allclose(seen[0], seen[1][:, :1], atol=1e-5)
 
 
 def test_pooling_takes_the_first_end_token_and_ignores_what_follows(model: ImageBindModel) -> None:

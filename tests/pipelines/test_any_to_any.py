@@ -36,6 +36,14 @@ from anygen.pipelines import events
 ALL = ["text", "image", "audio", "video"]
 
 
+def test_denoisers_are_compiled_where_asked(tiny_folder: Path) -> None:
+    pipe = AnyGenPipeline.from_pretrained(tiny_folder, compile=["image"])
+    unets = [pipe.decoders[m].parts.unet for m in (Modality.IMAGE, Modality.AUDIO)]
+    assert [unet._compiled_call_impl is not None for unet in unets] == [True, False]
+    with pytest.raises(BadArgument, match="`compile`: `text` is not an output"):
+        AnyGenPipeline.from_pretrained(tiny_folder, compile=["text"])
+
+
 @pytest.fixture(scope="module")
 def pipe(tiny_folder: Path) -> AnyGenPipeline:
     return AnyGenPipeline.from_pretrained(tiny_folder)

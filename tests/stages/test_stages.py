@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny import tiny_encoder
 from torch import nn
 
+from anygen.decoders.inflate import is_temporal
 from anygen.decoders.registry import open_decoder
 from anygen.encoders.imagebind import load_encoder, load_processor, save_encoder
 from anygen.errors import BadArgument, CheckpointCorrupt
@@ -25,6 +26,7 @@ from anygen.stages.features import FeatureConfig, MediaFeatures
 from anygen.stages.replay import ReplayAnswer, replay_prompt, write_answers
 from anygen.stages.run import build_stage
 from anygen.stages.trainer import Trainer, TrainerConfig
+from anygen.toybox.read_text import read_text
 
 TRAINER = TrainerConfig(steps=3, batch_size=4, learning_rate=1e-3, warmup_steps=1, save_every=2, log_every=1)
 
@@ -145,6 +147,32 @@ def test_a_frame_is_trained_at_the_time_it_has_in_its_film(parts: dict[str, Path
         build_stage("diffusion", {**config, "modality": "image"})
 
 
+def test_spatial_layers_go_on_alone_and_come_back(parts: dict[str, Path], tmp_path: Path) -> None:
+    films = diffusion(parts, Modality.VIDEO, tmp_path, coordinates=1, num_frames=4, apart=1.0)
+    film = run_stage("diffusion", films, tmp_path / "film")
+    alone = {**films, "start": str(film / "unet"), "lone_frames": True}
+    begun = build_stage("diffusion", alone).unet.state_dict()
+    before = build_stage("diffusion", {**films, "start": str(film / "unet")}).unet.state_dict()
+    assert all(torch.equal(value.flatten(), before[name].flatten()) for name, value in begun.items())
+    frames = run_stage("diffusion", alone, tmp_path / "frames")
+    both = {**films, "start": str(film / "unet"), "image_unet": str(frames / "unet")}
+    after = build_stage("diffusion", both).unet.state_dict()
+    trained = build_stage("diffusion", {**alone, "start": str(frames / "unet")}).unet.state_dict()
+    assert any(not torch.equal(value, begun[name]) for name, value in trained.items())
+    for name, value in after.items():
+        expected = before[name] if is_temporal(name) else trained[name]
+        assert torch.equal(value.flatten(), expected.flatten())
+
+
+def test_captions_leave_out_shape_or_color(parts: dict[str, Path], tmp_path: Path) -> None:
+    stage = build_stage("diffusion", diffusion(parts, Modality.IMAGE, tmp_path, apart=1.0, unconditional=0.0))
+    scenes = np.arange(len(stage.scenes))
+    captions = [text for _ in range(16) for text in stage.batch(scenes)["captions"]]
+    named = [{k: v for k, v in read_text(text).items() if v is not None} for text in captions]
+    assert all(len(a) == 1 or not {"shape", "color"} <= a.keys() for a in named)
+    assert any("shape" in a for a in named) and any("color" in a for a in named)
+
+
 def test_a_language_model_stage_trains_the_whole_model(parts: dict[str, Path]) -> None:
     assert (parts["llm"] / "model.safetensors").exists()
     assert (parts["llm"] / "tokenizer.json").exists()
@@ -199,7 +227,7 @@ def test_the_three_alignment_runs_train_exactly_what_they_say_and_feed_one_anoth
         "model.llm.lm_head.rows",
     }
 
-    config = {"system": {**system, "start": str(second)}, "rank": 2, "alpha": 2}
+    config = {"system": {**system, "start": str(second)}, "rank": 2, "alpha": 2, "hidden": 0.3}
     third = run_stage("instruction-tuning", config, tmp_path)
     trained = names(build_stage("instruction-tuning", config))
     assert {n.split(".")[1] for n in trained} == {"llm", "output_projections", "input_projection"}

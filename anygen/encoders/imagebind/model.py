@@ -199,17 +199,20 @@ class ImageBindModel(nn.Module):
         if modality is Modality.TEXT:
             self._check(modality, inputs)
             return self._pooled_text(inputs)[:, None]
-        tokens, clips = self._trunk(modality, inputs)
+        tokens, clips = self._trunk(modality, inputs, num_queries=1)
         return self.modality_heads[TOWER[modality]](tokens).unflatten(0, (-1, clips))
 
-    def _trunk(self, modality: Modality, inputs: Tensor) -> tuple[Tensor, int]:
-        """Trunk tokens (N * S, L, D) of media, and the number S of clips."""
+    def _trunk(
+        self, modality: Modality, inputs: Tensor, *, num_queries: int | None = None
+    ) -> tuple[Tensor, int]:
+        """Trunk tokens (N * S, L, D) of media, all or the first ones, and the number S of clips."""
         self._check(modality, inputs)
         name = TOWER[modality]
         clips = inputs.shape[1] if inputs.ndim >= 5 else 1
         x = inputs.flatten(0, 1) if inputs.ndim >= 5 else inputs
         dtype = next(self.modality_trunks[name].parameters()).dtype
-        return self.modality_trunks[name](self.modality_preprocessors[name](x.to(dtype))), clips
+        tokens = self.modality_preprocessors[name](x.to(dtype))
+        return self.modality_trunks[name](tokens, num_queries=num_queries), clips
 
     def _check(self, modality: Modality, inputs: Tensor) -> None:
         name = TOWER[modality]

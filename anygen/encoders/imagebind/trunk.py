@@ -53,10 +53,19 @@ class Attention(nn.Module):
             if extra is not None:
                 nn.init.xavier_normal_(extra)
 
-    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
-        """Attend over x (B, L, D); `causal` lets a token see only itself and earlier ones."""
+    def forward(self, x: Tensor, *, causal: bool = False, num_queries: int | None = None) -> Tensor:
+        """Attend over x (B, L, D); `causal` lets a token see only itself and earlier ones.
+
+        Returns:
+            (B, L, D), or (B, num_queries, D): what the first tokens alone see.
+        """
         batch, _, width = x.shape
-        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        if num_queries is None:
+            q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
+        else:
+            q = F.linear(x[:, :num_queries], weight[:width], bias[:width])
+            k, v = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(batch, 1, width)], dim=1)
             v = torch.cat([v, self.bias_v.expand(batch, 1, width)], dim=1)
@@ -89,9 +98,10 @@ class Block(nn.Module):
         self.mlp = Mlp(width=width)
         self.norm_2 = nn.LayerNorm(width, eps=BLOCK_EPS)
 
-    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
-        """Map x (B, L, D) to (B, L, D)."""
-        x = x + self.drop_path(self.attn(self.norm_1(x), causal=causal))
+    def forward(self, x: Tensor, *, causal: bool = False, num_queries: int | None = None) -> Tensor:
+        """Map x (B, L, D) to (B, L, D), or to its first `num_queries` tokens."""
+        seen = self.attn(self.norm_1(x), causal=causal, num_queries=num_queries)
+        x = x[:, :num_queries] + self.drop_path(seen)
         return x + self.drop_path(self.mlp(self.norm_2(x)))
 
 
@@ -133,9 +143,14 @@ class Trunk(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, D) to (B, L, D)."""
+    def forward(self, x: Tensor, *, num_queries: int | None = None) -> Tensor:
+        """Map tokens (B, L, D) to (B, L, D).
+
+        With `num_queries`, only so many tokens of the last block are computed, the first ones: a head that
+        reads the class token needs no others.
+        """
         x = self.pre_transformer_layer(x)
-        for block in self.blocks:
-            x = block(x, causal=self.causal)
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            x = block(x, causal=self.causal, num_queries=num_queries if index == last else None)
         return x
