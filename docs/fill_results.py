@@ -66,6 +66,19 @@ def section(report: dict[str, Any]) -> str:
     return f"{words}\n\n{table(report)}"
 
 
+def joined(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make one report of those that asked the same of different directions."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, report in enumerate(reports):
+        alike = "bars" in report
+        key = (report["suite"], report["model"], report["count"], report["seed"]) if alike else (number,)
+        if key in found:
+            found[key]["bars"] += report["bars"]
+        else:
+            found[key] = {**report, "bars": list(report["bars"])} if alike else report
+    return list(found.values())
+
+
 def filled(readme: str, reports: list[dict[str, Any]]) -> str:
     """Put the tables of reports between the marks of a README.
 
@@ -80,7 +93,7 @@ def filled(readme: str, reports: list[dict[str, Any]]) -> str:
     if not mark or END not in rest:
         raise SystemExit(f"Found no {BEGIN} ... {END} in the README, expected both marks; put them back.")
     first_line = rest.partition("\n")[0]
-    sections = "\n\n".join(section(report) for report in reports)
+    sections = "\n\n".join(section(report) for report in joined(reports))
     return f"{head}{mark}{first_line}\n{sections}\n{END}{rest.partition(END)[2]}"
 
 
