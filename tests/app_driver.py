@@ -19,6 +19,14 @@ from typing import Any
 PATIENCE = 1000 * int(os.environ.get("ANYGEN_TEST_PATIENCE", "90"))
 """Milliseconds that one thing may take; the environment's seconds, for a machine that is busy."""
 
+NEXT_RUN = """patience => new Promise((done, failed) => {
+  const app = document.querySelector("[data-testid=stApp]");
+  const watching = new MutationObserver(() => { watching.disconnect(); done(); });
+  watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+  setTimeout(() => failed(new Error("the page did not run again")), patience);
+})"""
+"""Waits in the browser until an idle page runs: a run may be over before it could be asked from outside."""
+
 SHOTS = Path(os.environ.get("ANYGEN_SCREENSHOTS", "build/screenshots"))
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -182,7 +190,7 @@ class ChatPage:
     def wait_look(self) -> None:
         """Wait until the idle page has asked how the engine is, which it does again and again."""
         self.wait_idle()
-        self.page.locator("[data-testid=stApp][data-test-script-state=running]").wait_for()
+        self.page.evaluate(NEXT_RUN, PATIENCE)
         self.wait_idle()
 
     def scheme(self, name: str) -> None:

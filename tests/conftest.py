@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,16 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import build_tiny_folder
 
     return build_tiny_folder(tmp_path_factory.mktemp("models") / "tiny-random")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, one for all tests: playwright does not start twice in one thread."""
+    from app_driver import OPTIONS, PATIENCE, find_chromium
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as p:
+        running = p.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
+        yield running
+        running.close()

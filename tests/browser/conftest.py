@@ -1,4 +1,4 @@
-"""A server of the app on a free port, and Chromium to drive it."""
+"""A server of the app on a free port, for the Chromium of all tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from app_driver import (
-    OPTIONS,
     PATIENCE,
     ChatPage,
     Server,
-    find_chromium,
     free_port,
     shot_failed,
     visiting,
@@ -44,17 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.start()
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import expect, sync_playwright
-
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as p:
-        running = p.chromium.launch(executable_path=find_chromium(), args=list(OPTIONS))
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

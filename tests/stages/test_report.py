@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,26 +134,22 @@ def test_the_command_writes_and_says_where(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.browser
-def test_a_browser_draws_every_chart(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_a_browser_draws_every_chart(tmp_path: Path, browser: Any) -> None:
     write_report([make_run(tmp_path / "a"), make_run(tmp_path / "b")], tmp_path / "report.html")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page, asked, said = browser.new_page(), [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto((tmp_path / "report.html").as_uri(), timeout=120_000)
-        page.wait_for_selector("#charts svg path", state="attached")
-        loss = page.locator(".chart").first
-        assert loss.locator("h4").inner_text() == "loss"
-        assert loss.locator("path:not(.raw)").count() == 2
-        page.locator("[data-run='1']").uncheck()
-        assert loss.locator("path:not(.raw)").count() == 1
-        page.select_option("#axis", "hours")
-        page.check("#log")
-        loss.locator("svg").hover()
-        assert loss.locator(".tip").inner_text().count("\n") == 1
-        assert [url for url in asked if not url.startswith(("data:", "file:"))] == [] and said == []
-        browser.close()
+    page, asked, said = browser.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "report.html").as_uri(), timeout=120_000)
+    page.wait_for_selector("#charts svg path", state="attached")
+    loss = page.locator(".chart").first
+    assert loss.locator("h4").inner_text() == "loss"
+    assert loss.locator("path:not(.raw)").count() == 2
+    page.locator("[data-run='1']").uncheck()
+    assert loss.locator("path:not(.raw)").count() == 1
+    page.select_option("#axis", "hours")
+    page.check("#log")
+    loss.locator("svg").hover()
+    assert loss.locator(".tip").inner_text().count("\n") == 1
+    assert [url for url in asked if not url.startswith(("data:", "file:"))] == [] and said == []
+    page.close()
