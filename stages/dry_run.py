@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from anygen.checkpoints.inspection import PartReport, inspect_model
-from anygen.presets import LANGUAGE_MODELS, PRESETS
+from anygen.language_models import LANGUAGE_MODELS
+from anygen.presets import PRESETS
 
 from .base import Stage, set_trainable, trainable_table
 from .metrics import read_metrics, samples_per_second

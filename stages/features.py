@@ -66,7 +66,7 @@ class MediaFeatures:
     def __init__(self, vectors: dict[Modality, Tensor], *, held_out: bool = False) -> None:
         self.vectors = vectors
         self._rows = {m: {k: i for i, k in enumerate(revealed_keys(m, held_out=held_out))} for m in vectors}
-        self._means = {m: self._value_means(m) for m in vectors}
+        self._means: dict[Modality, dict[str, dict[str, Tensor]]] = {}
 
     def draw(self, modality: Modality, scene: Scene, rng: np.random.Generator) -> Tensor:
         """A unit-norm vector (dim,) of some render that reveals what this scene does."""
@@ -87,7 +87,7 @@ class MediaFeatures:
         others = [[*key[:index], v, *key[index + 1 :]] for v in ATTRIBUTES[names[index]] if v != key[index]]
         others = [other for other in others if tuple(other) in self._rows[modality]]
         other = others[rng.integers(len(others))]
-        means = self._means[modality][names[index]]
+        means = self._value_means(modality)[names[index]]
         vector = self._render(modality, tuple(other), rng) + means[key[index]] - means[other[index]]
         return F.normalize(vector, dim=0)
 
@@ -96,16 +96,19 @@ class MediaFeatures:
         return renders[rng.integers(len(renders))].float()
 
     def _value_means(self, modality: Modality) -> dict[str, dict[str, Tensor]]:
-        """Mean vector (dim,) by attribute and value."""
+        """Mean vector (dim,) by attribute and value, computed when it is first asked for."""
+        if modality in self._means:
+            return self._means[modality]
         centres = self.vectors[modality].float().mean(1)
         keys = list(self._rows[modality])
-        return {
+        self._means[modality] = {
             name: {
                 value: centres[[i for i, key in enumerate(keys) if key[place] == value]].mean(0)
                 for value in {key[place] for key in keys}
             }
             for place, name in enumerate(REVEALS[modality])
         }
+        return self._means[modality]
 
     @classmethod
     def load_or_compute(

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from anygen.checkpoints.folder import build_output_projection
 from anygen.config import AnyGenConfig
 from anygen.errors import BadArgument
+from anygen.language_models import VICUNA
 from anygen.llm import build_backbone
-from anygen.presets import VICUNA
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,10 @@ from anygen.config import EncoderConfig, InputProjectionConfig
 from anygen.decoders.official import OFFICIAL, build_networks, official_networks
 from anygen.encoders.imagebind import ImageBindModel, imagebind_huge
 from anygen.errors import BadArgument, MissingPart
+from anygen.language_models import VICUNA
 from anygen.llm import build_backbone
 from anygen.modality import Modality
-from anygen.presets import PRESETS, VICUNA, nextgpt
+from anygen.presets import PRESETS, nextgpt
 from anygen.projections import GroupingProjection
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from anygen.config import AnyGenConfig, EncoderConfig, Part, TowerConfig
 from anygen.encoders.halves import half_of
 from anygen.errors import CheckpointCorrupt
+from anygen.language_models import LANGUAGE_MODELS
 from anygen.modality import Modality
-from anygen.presets import LANGUAGE_MODELS, LORA, PRESETS
+from anygen.presets import LORA, PRESETS
 from anygen.tokens import DELIMITERS
 
 from .resolve import bundled_names, bundled_part, read_config, resolve

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from anygen.checkpoints import manifest
 from anygen.checkpoints.resolve import bundled_folder
 from anygen.config import from_json
-from anygen.presets import SMOLLM2, small
+from anygen.language_models import SMOLLM2
+from anygen.presets import small
 from anygen.stages.bundle import recipe_path
 from anygen.stages.bundle_small import RUNS, toybox_table
 from anygen.stages.run import read_config
