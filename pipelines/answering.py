@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ from .encoded import EncodedMedia
 from .events import Done, Event, MediaFinished, MediaProgress, MediaStarted, TextDelta
 from .media_inputs import as_turns, encode_slots
 from .options import derived_seed
+from .overlap import side_by_side
 from .reply import Reply
 
 Use = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -71,6 +73,10 @@ class _Group:
     """What the language model meant."""
     seed: int
     """Seed of its noise."""
+
+
+_Made = dict[tuple[int, int], tuple[MediaPart, dict[str, Any]]]
+"""Media and their settings, by row and by index of the part."""
 
 
 class Answering:
@@ -175,22 +181,45 @@ class Answering:
         seconds: Counter[str],
         report: Report | None,
         should_stop: Callable[[], bool],
-    ) -> dict[tuple[int, int], tuple[MediaPart, dict[str, Any]]]:
+    ) -> _Made:
         """Make all media, each modality together. Returns by row and part index the part and its settings."""
         groups = _groups(answers, request.seeds)
-        made: dict[tuple[int, int], tuple[MediaPart, dict[str, Any]]] = {}
-        for modality in dict.fromkeys(group.signal.modality for group in groups):
-            wanted = [group for group in groups if group.signal.modality is modality]
-            size = max(1, self._batch_size // 4) if modality is Modality.VIDEO else self._batch_size
-            with _timed(seconds, modality.value), self._use(f"decoders/{modality.value}"):
-                for start in range(0, len(wanted), size):
-                    chunk = wanted[start : start + size]
-                    media, settings = self._run_decoder(request, modality, chunk, report, should_stop)
-                    for group, medium in zip(chunk, media, strict=True):
-                        part = MediaPart(modality, medium)
-                        made[group.row, group.index] = (part, {"Seed": request.seeds[group.row], **settings})
-                        if report is not None:
-                            report(MediaFinished(modality=modality, index=group.index, part=part))
+        wanted: dict[Modality, list[_Group]] = {}
+        for group in groups:
+            wanted.setdefault(group.signal.modality, []).append(group)
+        report = None if report is None else _one_at_a_time(report)
+        tasks = [
+            partial(self._make, request, modality, some, seconds, report) for modality, some in wanted.items()
+        ]
+        device = self._model.device
+        found = side_by_side(tasks, should_stop, device=device, apart=self._overlaps(device))
+        return {place: part for made in found for place, part in made.items()}
+
+    def _overlaps(self, device: torch.device) -> bool:
+        """Whether the decoders of an answer run side by side: on CUDA, where all of them stay in memory."""
+        return device.type == "cuda" and self._use is keep
+
+    def _make(
+        self,
+        request: Request,
+        modality: Modality,
+        wanted: Sequence[_Group],
+        seconds: Counter[str],
+        report: Report | None,
+        should_stop: Callable[[], bool],
+    ) -> _Made:
+        """Make all media of a modality, batch by batch."""
+        made: _Made = {}
+        size = max(1, self._batch_size // 4) if modality is Modality.VIDEO else self._batch_size
+        with _timed(seconds, modality.value), self._use(f"decoders/{modality.value}"):
+            for start in range(0, len(wanted), size):
+                chunk = wanted[start : start + size]
+                media, settings = self._run_decoder(request, modality, chunk, report, should_stop)
+                for group, medium in zip(chunk, media, strict=True):
+                    part = MediaPart(modality, medium)
+                    made[group.row, group.index] = (part, {"Seed": request.seeds[group.row], **settings})
+                    if report is not None:
+                        report(MediaFinished(modality=modality, index=group.index, part=part))
         return made
 
     def _run_decoder(
@@ -245,7 +274,7 @@ class Answering:
         request: Request,
         row: int,
         answer: Answer,
-        made: dict[tuple[int, int], tuple[MediaPart, dict[str, Any]]],
+        made: _Made,
         seconds: Counter[str],
     ) -> Reply:
         parts: list[TextPart | MediaPart] = []
@@ -285,6 +314,17 @@ class _Deltas:
         elif isinstance(event, SignalGroup):
             self._index += 2 if self._in_text else 1
             self._in_text = False
+
+
+def _one_at_a_time(report: Report) -> Report:
+    """The same for several threads: whoever is second waits."""
+    lock = threading.Lock()
+
+    def locked(event: Event) -> None:
+        with lock:
+            report(event)
+
+    return locked
 
 
 def _groups(answers: Sequence[Answer], seeds: Sequence[int]) -> list[_Group]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anygen.model import MediaFeatures
 from anygen.prompting import IGNORED, PromptBatch
 
 
@@ -33,7 +34,16 @@ def drop_words(
     return replace(batch, input_ids=batch.input_ids.masked_fill(open_ & drawn, hidden))
 
 
-def blurred(vectors: Tensor, norm: float, rng: np.random.Generator) -> Tensor:
-    """Unit vectors (N, D) with Gaussian noise of an expected norm added, of unit norm again."""
+def blurred(vectors: MediaFeatures, norm: float, rng: np.random.Generator) -> MediaFeatures:
+    """Unit vectors (N, D) with Gaussian noise of an expected norm added, of unit norm again.
+
+    Patch tokens (L, D) of N media likewise, token by token.
+    """
+    if not isinstance(vectors, Tensor):
+        return [_blurred(tokens, norm, rng) for tokens in vectors]
+    return _blurred(vectors, norm, rng)
+
+
+def _blurred(vectors: Tensor, norm: float, rng: np.random.Generator) -> Tensor:
     noise = torch.from_numpy(rng.standard_normal(tuple(vectors.shape))).to(vectors)
     return F.normalize(vectors + noise * (norm / vectors.shape[-1] ** 0.5), dim=-1)

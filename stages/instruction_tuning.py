@@ -6,6 +6,7 @@ generation loss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +96,11 @@ class InstructionConfig:
         return Parts(system=self.system, model=self.model, data=self.data)
 
 
+def _parts(prompts: Sequence[Prompt]) -> int:
+    """Groups of a batch: at most four, so that like lengths meet, of at least six, or products are slow."""
+    return min(4, max(1, len(prompts) // 6))
+
+
 class InstructionStage:
     """Cross-entropy of the answers plus caption distances; LoRA, projections and rows train."""
 
@@ -140,9 +146,9 @@ class InstructionStage:
         groups_rng = np.random.default_rng((42, int(indices[0])))
         if self.data is not None:
             prompts = self.data.prompts(indices, self.system.builder, self.opened.lead_ins)
-            return self._harder(self.system.grouped(prompts, groups_rng, parts=4), groups_rng)
+            return self._harder(self.system.grouped(prompts, groups_rng, parts=_parts(prompts)), groups_rng)
         prompts = [self._prompt(int(index)) for index in indices]
-        groups = self.system.grouped(prompts, groups_rng, parts=4, moved=self.config.moved)
+        groups = self.system.grouped(prompts, groups_rng, parts=_parts(prompts), moved=self.config.moved)
         return self._harder(groups, groups_rng)
 
     def _prompt(self, index: int) -> Prompt:

@@ -27,6 +27,7 @@ from anygen.llm import (
 from anygen.llm.lora import has_lora
 from anygen.modality import Modality
 from anygen.model import AnyGenModel, ModelOutput
+from anygen.model import MediaFeatures as Features
 from anygen.projections import InputProjection, OutputProjection
 from anygen.prompting import Prompt, PromptBatch, PromptBuilder, TrainingTurn
 from anygen.tokens import SignalTokens
@@ -34,6 +35,7 @@ from anygen.toybox.captions import caption
 from anygen.toybox.dialogue_types import InputMedia, Signal
 
 from .averaging import mean_result
+from .base import to_device
 from .features import FeatureConfig, MediaFeatures
 from .text_embeds import embed_texts
 from .unseen import UnseenPairs
@@ -99,10 +101,10 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts of like length with their media vectors and the captions that their signals must mean."""
+    """Prompts of like length with what the encoder says of their media, and what their signals must mean."""
 
     prompts: PromptBatch
-    vectors: Tensor
+    vectors: Features
     captions: dict[Modality, list[str]]
 
 
@@ -118,7 +120,7 @@ class Media(Protocol):
     def vectors(
         self, items: Sequence[Any], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
     ) -> list[Tensor]:
-        """The encoder's vectors (dim,) of the items in slots, in order; `moved` is the toybox's alone."""
+        """Vectors (dim,) of the items in slots, or patch tokens (L, dim); `moved` is the toybox's alone."""
         ...
 
     def caption(self, target: Any) -> str:
@@ -215,8 +217,7 @@ class System:
         captions: dict[Modality, list[str]] = {}
         for placed in batch.signals:
             captions.setdefault(placed.modality, []).append(self.media.caption(placed.item))
-        width = self.model.input_projection.encoder_dim
-        return Group(batch, torch.stack(vectors) if vectors else torch.zeros(0, width), captions)
+        return Group(batch, self.model.collect(vectors), captions)
 
     def forward(self, group: Group, *, return_logits: bool = False) -> ModelOutput:
         """The model on one group."""
@@ -225,7 +226,7 @@ class System:
             prompts.input_ids,
             prompts.attention_mask,
             slot_mask=prompts.slot_mask,
-            media_vectors=group.vectors.to(self.model.device),
+            media_vectors=to_device(group.vectors, self.model.device),
             labels=prompts.labels,
             excluded=self._excluded(prompts.labels)
             if self._excluded and prompts.labels is not None

@@ -12,6 +12,7 @@ from torch import Tensor
 from anygen.modality import Modality
 from anygen.prompting import Prompt
 
+from ..base import to_device
 from ..data.latents import RecordLatents
 from ..system import Group, System
 from .samples import Sample, StoredMedium, StoredSignal
@@ -64,7 +65,7 @@ class Subject:
 def vectors(
     subject: Subject, prompts: Sequence[Prompt], rng: np.random.Generator, held_out: bool
 ) -> list[Sample]:
-    """A vector for every medium in a slot."""
+    """A vector for every medium in a slot, or its patch tokens."""
     items = [slot.item for prompt in prompts for slot in prompt.slots]
     found = iter(subject.system.media.vectors(items, rng, held_out=held_out))
     return [
@@ -109,7 +110,7 @@ def _states(system: System, group: Group) -> dict[Modality, Tensor]:
         prompts.input_ids,
         prompts.attention_mask,
         slot_mask=prompts.slot_mask,
-        media_vectors=group.vectors.to(system.model.device),
+        media_vectors=to_device(group.vectors, system.model.device),
         share_prefix=system.share_prefix,
     )
     states: dict[Modality, Tensor] = output.signal_states

@@ -28,7 +28,7 @@ PLAN = "plan.json"
 """What an unfinished cache is being computed from."""
 SHARDS = "shards"
 """Folder of the shards."""
-FORMAT = 1
+FORMAT = 2
 """Version of the layout."""
 _ADVICE = "run `anygen cache` again, which computes what is damaged or missing"
 

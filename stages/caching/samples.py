@@ -20,10 +20,10 @@ HALF_MOST = 65504.0
 
 @dataclass(frozen=True, eq=False)
 class StoredMedium:
-    """A medium in a slot, by its vector alone."""
+    """A medium in a slot, by what the encoder says of it alone."""
 
     vector: Tensor
-    """(dim,) of unit norm, as the shard has it."""
+    """(dim,) of unit norm, or patch tokens (L, dim), as the shard has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,8 @@ def pack(samples: Sequence[Sample], dtype: torch.dtype) -> dict[str, Tensor]:
 
     Returns:
         `ids`, `labels` (T,) int32 of all samples, `offsets` (n + 1,), `records` (bytes of JSON), and rows of
-        `vectors`, `states.M`, `targets.M`, `latents.M` that the records point to.
+        `vectors` (`vectors.L` for media of L patch tokens), `states.M`, `targets.M`, `latents.M` that the
+        records point to.
 
     Raises:
         NonFinite: A value is not finite, or too large for `dtype`.
@@ -89,7 +90,7 @@ def pack(samples: Sequence[Sample], dtype: torch.dtype) -> dict[str, Tensor]:
     for sample in samples:
         offsets.append(offsets[-1] + len(sample.prompt))
         slots = [
-            [str(p.modality), p.start, p.length, table.add("vectors", m.vector)]
+            [str(p.modality), p.start, p.length, table.add(name := _vectors(m.vector), m.vector), name]
             for p, m in zip(sample.prompt.slots, sample.media, strict=False)
         ]
         signals = [
@@ -104,6 +105,11 @@ def pack(samples: Sequence[Sample], dtype: torch.dtype) -> dict[str, Tensor]:
         "offsets": torch.tensor(offsets, dtype=torch.int64),
         "records": torch.frombuffer(bytearray(text), dtype=torch.uint8),
     }
+
+
+def _vectors(vector: Tensor) -> str:
+    """Which tensor of a shard a medium's vector, or its patch tokens, is a row of."""
+    return "vectors" if vector.ndim == 1 else f"vectors.{len(vector)}"
 
 
 def _signal_record(placed: Placed, signal: StoredSignal, table: _Rows) -> dict[str, Any]:
@@ -151,7 +157,7 @@ class Unpacked:
             input_ids=tuple(self._tensors["ids"][where].tolist()),
             labels=tuple(self._tensors["labels"][where].tolist()),
             slots=tuple(
-                _placed(at, StoredMedium(self._tensors["vectors"][row])) for *at, row in record["slots"]
+                _placed(at, StoredMedium(self._tensors[name][row])) for *at, row, name in record["slots"]
             ),
             signals=tuple(_placed(s["at"], self._signal(s)) for s in record["signals"]),
         )

@@ -73,7 +73,7 @@ class StoredMedia:
     def vectors(
         self, items: Sequence[StoredMedium], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
     ) -> list[Tensor]:
-        """The vectors (dim,) as they were computed."""
+        """The vectors (dim,), or the patch tokens (L, dim), as they were computed."""
         return [item.vector.float() for item in items]
 
     def caption(self, target: StoredSignal) -> str:

@@ -29,6 +29,10 @@ class FrozenEncoder(Protocol):
         """Inputs to unit-norm vectors (N, dim)."""
         ...
 
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Inputs to patch tokens (N, L, dim)."""
+        ...
+
 
 class LoadedEncoder:
     """An encoder in memory and its processor, as one.
@@ -51,21 +55,41 @@ class LoadedEncoder:
         vectors: Tensor = self._encoder.encode(modality, inputs)
         return vectors
 
+    def encode_tokens(self, modality: Modality, inputs: Tensor) -> Tensor:
+        """Inputs to patch tokens (N, L, dim)."""
+        tokens: Tensor = self._encoder.encode_tokens(modality, inputs)
+        return tokens
+
+
+MOST_BYTES = 2**31
+"""Most bytes of vectors or patch tokens that are kept: at full size, two thousand pictures' tokens."""
+
 
 class RecordMedia:
     """Vectors of media in slots, and captions of signals, for records.
 
     Args:
         encoder: Computes what is not in memory.
-        capacity: Most vectors kept; the ones longest unused go first.
+        capacity: Most media whose vectors are kept; the ones longest unused go first, as beyond `most_bytes`.
+        tokens: Give patch tokens rather than pooled vectors.
         limits: What media may be at most.
         chunk: Media encoded at once.
+        most_bytes: Most bytes of vectors that are kept between batches.
     """
 
     def __init__(
-        self, encoder: FrozenEncoder, *, capacity: int, limits: MediaLimits | None = None, chunk: int = 32
+        self,
+        encoder: FrozenEncoder,
+        *,
+        capacity: int,
+        tokens: bool = False,
+        limits: MediaLimits | None = None,
+        chunk: int = 32,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
-        self._encoder, self._capacity, self._limits, self._chunk = encoder, capacity, limits, chunk
+        self._encoder, self._limits, self._chunk = encoder, limits, chunk
+        self._encode = encoder.encode_tokens if tokens else encoder.encode
+        self._capacity, self._most_bytes, self._bytes = capacity, most_bytes, 0
         self._known: OrderedDict[tuple[Modality, str], Tensor] = OrderedDict()
         self.computed = 0
         """Media encoded so far."""
@@ -73,7 +97,7 @@ class RecordMedia:
     def vectors(
         self, items: Sequence[At], rng: np.random.Generator, *, held_out: bool, moved: float = 0.0
     ) -> list[Tensor]:
-        """Unit-norm vectors (dim,) of the items, in order; none is drawn, and none moved.
+        """Unit-norm vectors (dim,) or patch tokens (L, dim) of the items; none is drawn, and none moved.
 
         Raises:
             BadMedia: A medium cannot be read; its entry is named.
@@ -90,8 +114,8 @@ class RecordMedia:
         for key in keys:
             self._known.move_to_end(key)
             found.append(self._known[key])
-        while len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+        while len(self._known) > self._capacity or self._bytes > self._most_bytes:
+            self._bytes -= self._known.popitem(last=False)[1].nbytes
         return found
 
     def _compute(
@@ -104,9 +128,10 @@ class RecordMedia:
             with located(item.place):
                 loaded.append(load(modality, _source(item.medium), self._limits, rate=rate))
         with torch.no_grad():
-            vectors = self._encoder.encode(modality, self._encoder.prepare(modality, loaded)).float().cpu()
+            vectors = self._encode(modality, self._encoder.prepare(modality, loaded)).float().cpu()
         self.computed += len(keys)
-        self._known.update(zip(keys, vectors, strict=True))
+        self._known.update(zip(keys, (v.clone() for v in vectors), strict=True))
+        self._bytes += vectors.nbytes
 
     def caption(self, target: At) -> str:
         """What a signal is to mean."""

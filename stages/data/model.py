@@ -149,7 +149,8 @@ def open_folder(name: str, data: OwnData | None, stored: Media | None = None) ->
         if loaded.model.encoder is None:
             raise MissingPart(f"the model {name} has no encoder, expected one; use a whole model folder")
         assert data is not None
-        media = RecordMedia(loaded.model.encoder, capacity=data.config.cached_items)
+        capacity, tokens = data.config.cached_items, loaded.model.takes_tokens
+        media = RecordMedia(loaded.model.encoder, capacity=capacity, tokens=tokens)
     system = System(model=loaded.model, builder=builder, media=media, text_targets=targets)
     origin = ModelFolder(folder=folder, config=loaded.config, decoders=decoders)
     return Opened(system=system, data=data, origin=origin)

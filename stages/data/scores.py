@@ -34,7 +34,7 @@ def caption_scores(system: System, prompts: Sequence[Prompt]) -> dict[str, float
     groups = system.grouped(prompts, np.random.default_rng(0), parts=max(1, len(prompts) // 16))
     right = _row_losses(system, groups)
     kinds = [kind for group in groups for kind in _row_kinds(group)]
-    shuffled = [_row_losses(system, _shifted(groups, shift)) for shift in range(1, SHIFTS + 1)]
+    shuffled = [_row_losses(system, _shifted(system, groups, shift)) for shift in range(1, SHIFTS + 1)]
     wrong = torch.stack(shuffled).mean(0)
     scores = {
         "held_out/caption_loss": float(right.mean()),
@@ -77,17 +77,20 @@ def _row_kinds(group: Group) -> list[str]:
     return [next(iter(found)) if len(found) == 1 else "" for found in kinds]
 
 
-def _shifted(groups: Sequence[Group], shift: int) -> list[Group]:
+def _shifted(system: System, groups: Sequence[Group], shift: int) -> list[Group]:
     """The groups with each medium's vector replaced by another's of the same modality, `shift` further on."""
     slots = [slot for group in groups for slot in group.prompts.slots]
-    vectors = torch.cat([group.vectors for group in groups])
+    vectors = [vector for group in groups for vector in group.vectors]
     order = np.arange(len(slots))
     mixed = np.random.default_rng(0).permutation(len(slots))
     for modality in dict.fromkeys(slot.modality for slot in slots):
         rows = np.array([i for i in mixed if slots[i].modality is modality])
         order[rows] = np.roll(rows, 1 + (shift - 1) % max(1, len(rows) - 1))
-    changed = vectors[torch.from_numpy(order)].split([len(group.vectors) for group in groups])
-    return [Group(g.prompts, v, g.captions) for g, v in zip(groups, changed, strict=True)]
+    others = iter(vectors[i] for i in order)
+    return [
+        Group(g.prompts, system.model.collect([next(others) for _ in g.prompts.slots]), g.captions)
+        for g in groups
+    ]
 
 
 def signal_scores(system: System, prompts: Sequence[Prompt]) -> dict[str, float]:

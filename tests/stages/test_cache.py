@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_towers as tiny
 import torch
 from strangers_folder import make_folder
 
@@ -77,6 +78,25 @@ def test_encoder_alignment_from_shards_is_what_it_was_without(
     assert scores == pytest.approx(without, abs=1e-5)
     for name, tensor in runs[0].trainable.items():
         assert torch.allclose(tensor, runs[1].trainable[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_patch_tokens_are_cached_like_vectors(
+    name: str, tiny_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    model = tiny.with_encoder(tiny_folder, tmp_path / "model", "imagebind", grouping=True)
+    settings = config(model, folder, tmp_path / "cache")
+    CacheJob(name, settings, EXACT).run()
+    stored: Any = build_stage(name, settings)
+    bare: Any = build_stage(name, {k: v for k, v in settings.items() if k != "cache"})
+    assert stored.evaluate() == pytest.approx(bare.evaluate(), rel=1e-3)
+    rows = np.arange(stored.dataset_size)
+    losses = [s.training_forward(s.batch(rows))[0] for s in (stored, bare)]
+    shared = losses[0].keys() & losses[1].keys() - {"loss", "signal"}
+    shared |= {"loss"} if name == "encoder-alignment" else set()
+    assert shared
+    for key in shared:
+        assert losses[0][key].item() == pytest.approx(losses[1][key].item(), rel=1e-3)
 
 
 def test_decoder_alignment_from_shards_has_the_losses_and_scores_of_the_model(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_towers as tiny
 import torch
 from strangers_folder import make_folder
 
@@ -76,6 +77,36 @@ def test_a_stage_trains_resumes_and_writes_a_model_folder(
     assert len(frozen) > 8
     for path in frozen:
         assert (result / path.relative_to(tiny_folder)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["encoder-alignment", "instruction-tuning"])
+def test_a_grouping_of_patch_tokens_trains_like_any_projection(
+    name: str, tiny_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    model = tiny.with_encoder(tiny_folder, tmp_path / "model", "imagebind", grouping=True)
+    settings = config(model, folder) | ({"blurred": 0.1} if name == "instruction-tuning" else {})
+    stage: Any = build_stage(name, settings)
+    (group, *_) = stage.batch(torch.arange(4).numpy())
+    assert {tokens.ndim for tokens in group.vectors} == {2}
+    assert len({len(tokens) for g in stage.batch(torch.arange(8).numpy()) for tokens in g.vectors}) > 1
+    before = {n: p.detach().clone() for n, p in stage.system.model.input_projection.named_parameters()}
+    scores = Trainer(stage, TRAINER, tmp_path / "run", progress=False).run()
+    assert {"held_out/caption_loss", "held_out/shuffled_loss"} <= scores.keys()
+    after = dict(stage.system.model.input_projection.named_parameters())
+    assert all(not torch.equal(before[n], after[n]) for n in before)
+    again = load_model(tmp_path / "run" / "result", modalities=[])
+    assert again.model.takes_tokens
+    assert all(torch.equal(p, after[n]) for n, p in again.model.input_projection.named_parameters())
+
+
+def test_features_beyond_the_bytes_are_forgotten(tiny_folder: Path, folder: Path) -> None:
+    stage: Any = build_stage("encoder-alignment", config(tiny_folder, folder))
+    size, media = stage.dataset_size, stage.system.media
+    media._most_bytes = 0
+    first = stage.batch(torch.arange(size).numpy())
+    second = stage.batch(torch.arange(size).numpy())
+    assert media.computed == 2 * size and media._bytes == 0
+    assert all(torch.equal(a.vectors, b.vectors) for a, b in zip(first, second, strict=True))
 
 
 def test_features_are_computed_once_and_forgotten_last_used_first(tiny_folder: Path, folder: Path) -> None:
