@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 from anygen.checkpoints import manifest
 from anygen.checkpoints.folder import replacing
 from anygen.checkpoints.weights import WEIGHTS, halve_weights
+from anygen.errors import BadArgument
 from anygen.llm import load_backbone
 from anygen.presets import small
 
@@ -38,17 +39,23 @@ RUNS: tuple[tuple[str, str, str], ...] = (
     ("instruction-tuning", "instruction-tuning", "LoRA, signal rows and all projections"),
     ("instruction-refine", "instruction-tuning", "the same, to the end"),
     ("output-refine", "decoder-alignment", "output projections, anew, on cached states"),
+    ("instruction-media", "instruction-tuning", "all of it, on from the halves that shipped first"),
+    ("output-media", "decoder-alignment", "output projections, on cached states"),
 )
 """(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
 
-CACHED_SAMPLES = 1024
-"""Dialogues whose signal states the last run trains on."""
+CACHED_SAMPLES = {"output-refine": 1024, "output-media": 8192}
+"""Dialogues whose signal states a run trains on."""
+
+NEAR = 0.9
+"""Share of `toybox-tiny`'s figure that counts as near it."""
 
 CHAT = Path("runs/small/scores.md")
 """What `benchmarks/small.py` measured, for the card."""
 
-TOYBOX = Path("runs/small/toybox")
-"""Reports of `anygen eval toybox --json` on the assembled model, for the card."""
+TOYBOX, BESIDE = Path("runs/small/toybox"), Path("runs/small/toybox-tiny")
+"""Reports of `anygen eval toybox --json` on the assembled model, and on `toybox-tiny` under the same names,
+asked the same, for the card."""
 
 
 def train() -> None:
@@ -65,7 +72,7 @@ def train() -> None:
             tokenizer = AutoTokenizer.from_pretrained(llm)
             logger.info("%d answers", write_answers(replay, everyday_answers(load_backbone(llm), tokenizer)))
         if "cache" in settings.stage:
-            job_of(stage, settings, CacheOptions(samples=CACHED_SAMPLES)).run()
+            job_of(stage, settings, CacheOptions(samples=CACHED_SAMPLES[name])).run()
         run.main(stage, path, resume=bool(step_folders(folder / "checkpoints")))
 
 
@@ -111,24 +118,34 @@ def card() -> str:
     shown = ", ".join(f"{name} {share:.2f}" for name, share in exact.items())
     lines += ["", f"Answers right to the letter, of {count} of each direction, teacher-forced: {shown}.", ""]
     for path in sorted(TOYBOX.glob("*.json")):
-        lines += [toybox_table(json.loads(path.read_text(encoding="utf-8"))), ""]
+        lines += [toybox_table(_json(path), _json(BESIDE / path.name)), ""]
     return "\n".join([*lines, CHAT.read_text(encoding="utf-8") if CHAT.exists() else ""])
 
 
-def toybox_table(report: dict[str, Any]) -> str:
-    """A report of the toybox suite as a section of the card.
+def toybox_table(report: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Reports of the toybox suite as a section of the card.
 
     Args:
         report: What `anygen eval toybox --json` wrote.
+        beside: The same of `toybox-tiny`, which was asked the same.
+
+    Raises:
+        BadArgument: They were not asked the same.
     """
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    others = {_key(bar): 100 * bar["share"] for bar in beside["bars"]}
+    if others.keys() != {_key(bar) for bar in report["bars"]}:
+        raise BadArgument("found other requirements in one report than in the other, expected the same")
+    rows: dict[tuple[str, ...], list[str]] = {}
+    near = 0
     for bar in report["bars"]:
         share, low, high = (100 * bar[name] for name in ("share", "low", "high"))
-        key = (bar["direction"], bar["group"].replace("_", " "), bar["modality"] or "all three")
-        cell = f"{bar['what']} {share:.0f} [{low:.0f}, {high:.0f}] of {bar['count']}"
-        rows.setdefault(key, []).append(cell)
+        key, other = _key(bar), others[_key(bar)]
+        near += share >= NEAR * other
+        cell = f"{bar['what']} {share:.0f} [{low:.0f}, {high:.0f}] of {bar['count']} ({other:.0f})"
+        rows.setdefault(key[:3], []).append(cell)
     lines = [
         f"## Toybox, `anygen eval toybox --count {report['count']} --seed {report['seed']}`", "",
+        f"In brackets what `toybox-tiny` has; {near} of {len(others)} figures are at {NEAR:.0%} of it.", "",
         "| direction | pairs | graded | right, % [95% interval] of how many |", "|---|---|---|---|",
     ]  # fmt: skip
     return "\n".join(
@@ -136,9 +153,17 @@ def toybox_table(report: dict[str, Any]) -> str:
     )
 
 
+def _key(bar: dict[str, Any]) -> tuple[str, ...]:
+    return bar["direction"], bar["group"].replace("_", " "), bar["modality"] or "all three", bar["what"]
+
+
 def _summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return summary
+    return _json(folder / "summary.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def main() -> None:

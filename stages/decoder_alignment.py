@@ -31,7 +31,7 @@ from .data.model import Opened, Parts
 from .data.own import DataConfig
 from .data.scores import signal_scores
 from .denoising_bank import DenoisingBank, DenoisingConfig
-from .dialogue_data import told_turns
+from .dialogue_data import seen_turns, told_turns
 from .samples import SampleFolder
 from .showing import FolderDecoders, show_signals
 from .signals import distance_losses, mean_distances
@@ -51,6 +51,9 @@ class DecoderAlignmentConfig:
     """A model folder or bundled name that the parts come from; the result is a whole model folder."""
     data: DataConfig | None = None
     """Own data in place of the toybox."""
+    told: float = 1.0
+    """Share of the toybox's dialogues whose media are told in words. The others' are shown, which is of use
+    once the encoder is aligned."""
     distance_weight: float = 1.0
     """Weight of the distance to the text embeddings."""
     mixing: float = 0.0
@@ -113,7 +116,7 @@ class DecoderAlignmentStage:
         return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
-        """Dialogues with signals, in groups of like length; the toybox's media are told in words."""
+        """Dialogues with signals, in groups of like length; the toybox's media are told in words, or shown."""
         groups_rng = np.random.default_rng((32, int(indices[0])))
         return self.system.grouped(self.training_prompts(indices), groups_rng, parts=3)
 
@@ -129,7 +132,8 @@ class DecoderAlignmentStage:
             dialogue = sample_dialogue(rng)
             while not any(turn.signals for turn in dialogue):
                 dialogue = sample_dialogue(rng)
-            conversations.append(told_turns(dialogue, rng, signals=True))
+            words = self.config.told == 1 or rng.random() < self.config.told
+            conversations.append(told_turns(dialogue, rng, signals=True) if words else seen_turns(dialogue))
         return [self.system.builder.encode(turns, add_generation_prompt=False) for turns in conversations]
 
     def evaluation_prompts(self) -> dict[str, list[Prompt]]:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from anygen.checkpoints import manifest
 from anygen.checkpoints.resolve import bundled_folder
 from anygen.config import from_json
+from anygen.errors import BadArgument
 from anygen.language_models import SMOLLM2
 from anygen.presets import small
 from anygen.stages.bundle import recipe_path
@@ -56,10 +57,16 @@ def test_a_report_becomes_a_table() -> None:
         "share": 0.75, "low": 0.3, "high": 0.95, "count": 4,
     }  # fmt: skip
     report = {"count": 4, "seed": 0, "bars": [bar, {**bar, "what": "present", "share": 1.0}]}
-    lines = toybox_table(report).splitlines()
+    tiny = {"count": 4, "seed": 0, "bars": [{**bar, "share": 0.8}, {**bar, "what": "present", "share": 0.7}]}
+    near = {**report, "bars": [{**report["bars"][0], "share": 0.71}, report["bars"][1]]}
+    assert "; 1 of 2 figures are at 90% of it." in toybox_table(near, tiny)
+    with pytest.raises(BadArgument, match="other requirements"):
+        toybox_table(report, {**tiny, "bars": tiny["bars"][:1]})
+    lines = toybox_table(report, tiny).splitlines()
     assert lines[0] == "## Toybox, `anygen eval toybox --count 4 --seed 0`"
-    row = "| text-to-image | held out | image | pair 75 [30, 95] of 4; present 100 [30, 95] of 4 |"
-    assert lines[-1] == row and len(lines) == 5
+    assert lines[2] == "In brackets what `toybox-tiny` has; 2 of 2 figures are at 90% of it."
+    row = "| text-to-image | held out | image | pair 75 [30, 95] of 4 (80); present 100 [30, 95] of 4 (70) |"
+    assert lines[-1] == row and len(lines) == 7
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in RUNS])

@@ -258,11 +258,18 @@ def test_features_of_another_encoder_are_refused(system: dict[str, Any], tmp_pat
         MediaFeatures.load_or_compute(path, encoder, processor, config)
 
 
-@pytest.mark.parametrize("name", ["encoder-alignment", "decoder-alignment"])
+@pytest.mark.parametrize(
+    ("name", "few"),
+    [
+        ("encoder-alignment", {"evaluated": 2}),
+        ("decoder-alignment", {}),
+        ("decoder-alignment", {"told": 0.0}),
+    ],
+    ids=["encoder-alignment", "told", "shown"],
+)
 def test_cached_toybox_dialogues_train_as_live_ones_do(
-    name: str, system: dict[str, Any], tmp_path: Path
+    name: str, few: dict[str, Any], system: dict[str, Any], tmp_path: Path
 ) -> None:
-    few = {"evaluated": 2} if name == "encoder-alignment" else {}
     live: Any = build_stage(name, {"system": system, **few})
     settings = {"system": system, "cache": str(tmp_path / "cache"), **few}
     options = CacheOptions(samples=12, shard=5, batch=4, dtype="float32")
@@ -279,6 +286,7 @@ def test_cached_toybox_dialogues_train_as_live_ones_do(
         assert torch.equal(losses["loss"], expected["loss"])
     else:
         whole = live.system.grouped(live.training_prompts(range(12)), np.random.default_rng(0), parts=1)
+        assert ("told" in few) == any(group.prompts.slots for group in whole)
         expected, _ = live.training_forward(whole)
         for key in losses.keys() - {"loss"}:
             assert losses[key].item() == pytest.approx(expected[key].item(), rel=1e-4), key
