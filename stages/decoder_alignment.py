@@ -116,7 +116,7 @@ class DecoderAlignmentStage:
         return [{"params": [p for p in self.system.model.parameters() if p.requires_grad]}]
 
     def batch(self, indices: NDArray[np.int64]) -> list[Group]:
-        """Dialogues with signals, in groups of like length; the toybox's media are told in words, or shown."""
+        """Dialogues with signals, in groups of like length; the toybox's media are told or shown."""
         groups_rng = np.random.default_rng((32, int(indices[0])))
         return self.system.grouped(self.training_prompts(indices), groups_rng, parts=3)
 
