@@ -40,11 +40,12 @@ RUNS: tuple[tuple[str, str, str], ...] = (
     ("instruction-refine", "instruction-tuning", "the same, to the end"),
     ("output-refine", "decoder-alignment", "output projections, anew, on cached states"),
     ("instruction-media", "instruction-tuning", "all of it, on from the halves that shipped first"),
-    ("output-media", "decoder-alignment", "output projections, on cached states"),
+    ("instruction-last", "instruction-tuning", "the same, for rare words, changes and capitals"),
+    ("output-last", "decoder-alignment", "output projections, anew, on cached states"),
 )
 """(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
 
-CACHED_SAMPLES = {"output-refine": 1024, "output-media": 8192}
+CACHED_SAMPLES = {"output-refine": 1024, "output-last": 6144}
 """Dialogues whose signal states a run trains on."""
 
 NEAR = 0.9
