@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -39,7 +38,7 @@ def side_by_side(
     if not apart or len(tasks) < 2:
         return [task(should_stop) for task in tasks]
     failures: list[BaseException] = []
-    inference, lock = torch.is_inference_mode_enabled(), threading.Lock()
+    inference = torch.is_inference_mode_enabled()
     current = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
     def run(task: Callable[[ShouldStop], T]) -> T | None:
@@ -47,8 +46,7 @@ def side_by_side(
             with torch.inference_mode(inference), _stream(device, current):
                 return task(lambda: bool(failures) or should_stop())
         except BaseException as error:  # raised in the caller's thread, when all have ended
-            with lock:
-                failures.append(error)
+            failures.append(error)
             return None
 
     with ThreadPoolExecutor(len(tasks), thread_name_prefix="anygen-decoder") as pool:
