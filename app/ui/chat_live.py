@@ -63,8 +63,11 @@ def _growing(turn: str, view: View, asked: int) -> None:
         st.caption(f"Variation {len(view.variations) or 1} of {asked}")
     for number, pieces in view.variations.items():
         with st.container(key=f"live_{turn}_{number}", gap="small"):
-            for piece in pieces:
-                _piece(piece)
+            for place in range(max(pieces) + 1):
+                if place in pieces:
+                    _piece(pieces[place])
+                else:
+                    st.empty()  # keeps the place of what begins later: nothing that is there moves or blinks
 
 
 def _waiting(view: View) -> None:
@@ -92,6 +95,8 @@ def _piece(piece: Piece) -> None:
         preview = _inline(piece)
         if preview:
             st.html(preview)
+        else:
+            st.empty()
         st.progress(_share(piece), text=progress_words(piece))
 
 

@@ -78,8 +78,8 @@ class View:
 
     position: int | None
     """Requests that go first; None once it is worked on."""
-    variations: dict[int, list[Piece]]
-    """Per variation its parts in order."""
+    variations: dict[int, dict[int, Piece]]
+    """Per variation its parts by their places in the answer, in order; one that begins later has none yet."""
     seconds: float
     """Time since it was asked for."""
     stopping: bool
@@ -138,7 +138,8 @@ class Run:
             return View(
                 position=self._position,
                 variations={
-                    v: [copy(pieces[i]) for i in sorted(pieces)] for v, pieces in sorted(self._pieces.items())
+                    v: {i: copy(pieces[i]) for i in sorted(pieces)}
+                    for v, pieces in sorted(self._pieces.items())
                 },
                 seconds=time.monotonic() - self._began,
                 stopping=self.stopping,
@@ -146,7 +147,7 @@ class Run:
 
     def answers(self) -> list[list[Part]]:
         """What is ready, for each variation."""
-        found = [[piece.part() for piece in pieces] for pieces in self.view().variations.values()]
+        found = [[p.part() for p in pieces.values()] for pieces in self.view().variations.values()]
         return [[part for part in parts if part is not None] for parts in found]
 
 

@@ -25,6 +25,26 @@ ABILITIES = (
 WORDS = (
     "happy", "brave", "ancient", "curious", "fragile", "generous", "silent", "bright", "square", "large",
 )  # fmt: skip
+WRITINGS = (
+    "a short note to my landlord", "a message to a friend who is ill", "a letter to my future self",
+    "a short apology to a colleague", "an invitation to a dinner", "a short story about a fox",
+    "a review of a restaurant", "a toast for a wedding", "a note of welcome for a guest", "a riddle",
+    "a limerick about a frog", "a diary entry of a sailor", "a caption for a holiday photo",
+    "a postcard from the seaside", "a short speech for a team", "a reminder for my dentist appointment",
+    "a goodbye message to a coworker", "a short greeting for a newspaper", "a complaint about a late train",
+    "a kind word for my nurse",
+)  # fmt: skip
+MADE = (
+    "Make a shopping list for a soup.", "Make a rhyme with the word moon.", "Make a list of three hobbies.",
+    "Create a name for a rock band.", "Create a short workout plan.", "Create a motto for a school.",
+    "Show me an example of a metaphor.", "Show me how to tie a knot.", "Draw up a plan for a quiet Sunday.",
+    "Play a word game with me.", "Generate three ideas for a birthday.", "Generate a title for a novel.",
+    "Give me a recipe for pancakes.", "Give me a synonym for small.", "Compose two lines about the wind.",
+    "Turn this into a question: You are late.", "Finish the sentence: Once upon a time,",
+    "Say something nice.", "Say hello in Italian.", "List four vegetables.",
+    "Name an instrument with strings.", "Name a movie about space.", "Describe the sound of rain.",
+    "Describe a blue circle in words.", "Imagine a green door. What is behind it?",
+)  # fmt: skip
 SUMS = ("7 + 8", "12 - 5", "6 times 7", "100 divided by 4", "15 + 27", "9 squared")
 
 SINGLE = (
@@ -177,6 +197,8 @@ def everyday_prompts() -> list[str]:
         *(f"Explain {name} in one sentence." for name in IDEAS),
         *(f"What is {name}?" for name in IDEAS[:6]),
         *(f"Write two sentences about {name}." for name in SCENES),
+        *(f"Write {name}." for name in WRITINGS),
+        *MADE,
         *(f"How do I {name}?" for name in ABILITIES),
         *(f"Use the word {name} in a sentence." for name in WORDS),
         *(f"What is the opposite of {name}?" for name in WORDS[:7]),

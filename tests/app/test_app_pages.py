@@ -7,6 +7,7 @@ import asyncio
 import re
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,7 +225,7 @@ def test_a_run_collects_what_comes() -> None:
     run.take(types.MediaStarted(modality="image", index=1))
     run.take(types.MediaProgress(modality="image", index=1, step=2, total=8, preview="p.png"))
     run.take(types.MediaProgress(modality="image", index=1, step=3, total=8))
-    text, image = run.view().variations[0]
+    text, image = run.view().variations[0].values()
     assert text.text == "Here it is"
     assert (image.step, image.total, image.preview) == (3, 8, "p.png")
     assert run.answers() == [[words("Here it is")]]
@@ -235,6 +236,40 @@ def test_a_run_collects_what_comes() -> None:
     first, second = run.answers()
     assert first[1] == {"type": "image", "media_id": "image-1", "settings": {}}
     assert second == [words("Another")]
+
+
+def test_what_is_shown_stays_in_its_place_when_a_medium_begins_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("streamlit")
+    from streamlit.testing.v1 import AppTest
+
+    from anygen.app.ui import chat_live
+
+    run = Run(turn("assistant"), types.GenerateRequest(session=SESSION, conversation=[]))
+    run.take(types.TextDelta(text="Here is one."))
+    run.take(types.TextDelta(text="And a sound.", index=2))
+    monkeypatch.setattr(chat_live, "runs", lambda: SimpleNamespace(get=lambda _: run, cancel=None))
+    page = AppTest.from_string("from anygen.app.ui.chat_live import live_answer\nlive_answer('t')")
+
+    def places() -> dict[str, list[int]]:
+        """Where each paragraph stands, as the browser is told: numbers from the root down."""
+        found: dict[str, list[int]] = {}
+
+        def note(block: Any, path: list[int]) -> None:
+            for place, child in block.children.items():
+                if hasattr(child, "children"):
+                    note(child, [*path, place])
+                elif child.type == "markdown":
+                    found[child.value] = [*path, place]
+
+        note(page.run()._tree[0], [])
+        return found
+
+    before = places()
+    assert len(before) == 2
+    run.take(types.MediaStarted(modality="image", index=1))
+    assert places() == before
 
 
 def test_progress_is_told_in_words() -> None:
