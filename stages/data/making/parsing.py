@@ -22,6 +22,9 @@ ROUNDS: dict[Kind, tuple[int, int]] = {
 """Fewest and most questions of a kind."""
 LEAST_WORDS: dict[Kind, int] = {"detail": 15, "reasoning": 8}
 """Words that an answer must have."""
+MOST_REPEATED = 0.2
+"""Largest share of an answer's runs of four words that were there before (seq-rep-4, Welleck et al. 2019,
+arXiv 1908.04319); the worked examples stay below a tenth."""
 
 _LINE = re.compile(r"(?P<who>User|Assistant): *(?P<words>.*)")
 _TAG = re.compile(r"\[(?P<modality>image|audio|video)(?:: *(?P<words>[^\[\]]*))?\]")
@@ -101,6 +104,8 @@ def _check_words(kind: Kind, rounds: Sequence[tuple[str, str]], subject: Subject
     asked = [question.lower() for question, _ in rounds if question]
     if len(set(asked)) < len(asked):
         raise Rejected("repeated", "found a question twice", text)
+    if (share := _repetition([said for _, said in rounds])) > MOST_REPEATED:
+        raise Rejected("repeated", f"{share:.0%} of the answers are words that were said before", text)
     least = LEAST_WORDS.get(kind, 1)
     if any(len(_TAG.sub("", said).split()) < least for _, said in rounds):
         raise Rejected("too-short", f"found an answer of fewer than {least} words", text)
@@ -108,6 +113,13 @@ def _check_words(kind: Kind, rounds: Sequence[tuple[str, str]], subject: Subject
     known |= _content(" ".join(box.name for box in subject.boxes))
     if not known & _content(" ".join(said for _, said in rounds) + " " + " ".join(asked)):
         raise Rejected("ungrounded", "no word of the captions is in it", text)
+
+
+def _repetition(texts: Sequence[str]) -> float:
+    """Share of runs of four words that occur earlier in the same texts."""
+    found = [re.findall(r"\w+", text.lower()) for text in texts]
+    runs = [tuple(words[i : i + 4]) for words in found for i in range(len(words) - 3)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def _content(text: str) -> set[str]:

@@ -183,6 +183,7 @@ LONG = (
         ("conversation", "User: How many dogs?\nAssistant:", "format"),
         ("conversation", "User: How many dogs?\nAssistant: Two.", "rounds"),
         ("conversation", "User: Dogs?\nAssistant: Two.\nUser: dogs?\nAssistant: Two.", "repeated"),
+        ("detail", LONG.split(",")[0] + ", two brown dogs run over a wide beach" * 4, "repeated"),
         ("conversation", "User: A cat?\nAssistant: No.\nUser: A cow?\nAssistant: No.", "ungrounded"),
         ("reasoning", "User: Why?\nAssistant: Because dogs run.", "too-short"),
         (
