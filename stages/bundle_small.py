@@ -42,10 +42,14 @@ RUNS: tuple[tuple[str, str, str], ...] = (
     ("instruction-media", "instruction-tuning", "all of it, on from the halves that shipped first"),
     ("instruction-last", "instruction-tuning", "the same, for rare words, changes and capitals"),
     ("output-last", "decoder-alignment", "output projections, anew, on cached states"),
+    ("instruction-close", "instruction-tuning", "LoRA, signal rows and input projection, with more replay"),
+    ("output-close", "decoder-alignment", "output projections, anew, on cached states"),
+    ("instruction-even", "instruction-tuning", "the three once more, for which medium is meant"),
+    ("instruction-all", "instruction-tuning", "the three a last time, for three media at once"),
 )
 """(run, stage, what it trains) in order; each has a file in `recipes/small/`."""
 
-CACHED_SAMPLES = {"output-refine": 1024, "output-last": 6144}
+CACHED_SAMPLES = {"output-refine": 1024, "output-last": 6144, "output-close": 8192}
 """Dialogues whose signal states a run trains on."""
 
 NEAR = 0.9

@@ -100,6 +100,6 @@ def test_small_chats_as_its_language_model_alone_and_shows_what_is_asked(
     reply = pipe("Show me a small red star", seed=0)
     assert (len(reply.images), len(reply.audios), len(reply.videos)) == (1, 0, 0)
     assert "image of a small red star" in reply.text
-    # left to itself it may film the star instead: asking for two media at once is a known gap
+    # left to itself it may film the star instead: "show me" names no picture
     both = pipe("Show me a small red star and play its sound", seed=0, outputs=["image", "audio"])
     assert (len(both.images), len(both.audios), len(both.videos)) == (1, 1, 0)
