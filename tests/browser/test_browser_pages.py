@@ -125,11 +125,12 @@ def test_a_toybox_scene_is_drawn_and_asked_with(maker: ChatPage) -> None:
     page.locator(".st-key-toy_color").get_by_text("green", exact=False).click()
     page.locator("h3").filter(has_text="A large green ring moving right").wait_for()
     expect(page.locator('[class*="st-key-toy_card_"]')).to_have_count(7)
+    # the words are drawn last: once they are the new scene's, no player of the old one is left
+    expect(page.locator(".st-key-toy_card_text")).to_contain_text("shape: ring", timeout=PATIENCE)
     for kind in ("image", "depth", "thermal"):
         maker.wait_drawn(page.locator(f".st-key-toy_card_{kind} img").first)
     assert 1.9 < maker.wait_playable(page.locator(".st-key-toy_card_audio audio")) < 2.3
     assert maker.wait_playable(page.locator(".st-key-toy_card_video video")) >= 1.0
-    expect(page.locator(".st-key-toy_card_text")).to_contain_text("shape: ring")
     page.get_by_test_id("stMain").evaluate("e => e.scrollTo(0, 0)")
     maker.shot("toybox", whole=True)
     page.locator(".st-key-toy_card_imu").get_by_role("button", name="Ask with this").click()
